@@ -1,0 +1,113 @@
+"""Queries that read a token map by cross-attention.
+
+Shapes      B images   M queries   N tokens   D width   A heads
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries over tokens, ``softmax(Q K^T / sqrt(D / A)) V`` per head."""
+
+    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, width)
+
+    def split(self, x: Tensor) -> Tensor:
+        """``(B, L, D) -> (B, A, L, D / A)``."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return ``(B, M, D)``.
+
+        Args:
+            query: ``(B, M, D)``.
+            key: ``(B, N, D)``.
+            value: ``(B, N, D)``.
+            mask: ``(M, N)``, True where a query may look; everywhere by default.
+        """
+        q, k, v = self.split(self.query(query)), self.split(self.key(key)), self.split(self.value(value))
+        dropout = self.dropout if self.training else 0.0
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        return self.out(read.transpose(1, 2).flatten(2))  # (B, A, M, D / A) -> (B, M, D)
+
+    def weights(self, query: Tensor, key: Tensor) -> Tensor:
+        """Return the attention rows ``(B, A, M, N)``; each sums to 1."""
+        q, k = self.split(self.query(query)), self.split(self.key(key))
+        return (q @ k.transpose(-2, -1) / sqrt(q.shape[-1])).softmax(-1)
+
+
+class QueryLayer(nn.Module):
+    """Cross-attention, optional attention among queries, feed-forward; residual, normalised after each (post-norm)."""
+
+    def __init__(self, width: int, *, heads: int, hidden: int, dropout: float, among_queries: bool) -> None:
+        super().__init__()
+        self.cross = CrossAttention(width, heads=heads, dropout=dropout)
+        self.among = CrossAttention(width, heads=heads, dropout=dropout) if among_queries else None
+        self.feed = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
+        self.norm_cross, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm_among = nn.LayerNorm(width) if among_queries else None
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, state: Tensor, query: Tensor, key: Tensor, value: Tensor, within: Tensor | None) -> Tensor:
+        """Return the next ``(B, M, D)`` state; arguments as in ``QueryDecoder``."""
+        state = self.norm_cross(state + self.drop(self.cross(state + query, key, value)))
+        if self.among is not None and self.norm_among is not None:
+            looked = self.among(state + query, state + query, state, within)
+            state = self.norm_among(state + self.drop(looked))
+        return self.norm_feed(state + self.drop(self.feed(state)))
+
+
+class QueryDecoder(nn.Module):
+    """A stack of query layers; without attention among queries, no query can see another one.
+
+    Args:
+        width: D.
+        layers: Number of query layers.
+        heads: Attention heads.
+        hidden: Width of the feed-forward part.
+        dropout: Rate in attention, feed-forward and residual paths.
+        among_queries: Whether queries attend to one another (within the groups of ``within``).
+    """
+
+    def __init__(
+        self, width: int, *, layers: int, heads: int, hidden: int, dropout: float, among_queries: bool = False
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            QueryLayer(width, heads=heads, hidden=hidden, dropout=dropout, among_queries=among_queries)
+            for _ in range(layers)
+        )
+
+    def forward(self, query: Tensor, tokens: Tensor, position: Tensor, within: Tensor | None = None) -> Tensor:
+        """Return ``(B, M, D)``: what each query read.
+
+        Args:
+            query: ``(M, D)`` learned queries.
+            tokens: ``(B, N, D)``.
+            position: ``(N, D)``, added to the keys only.
+            within: ``(M, M)``, True where two queries may see each other.
+        """
+        state, _ = self.read(query, tokens, position, within, keep_maps=False)
+        return state
+
+    def read(
+        self, query: Tensor, tokens: Tensor, position: Tensor, within: Tensor | None = None, *, keep_maps: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """As ``forward``, and with ``keep_maps`` also the last layer's attention ``(B, M, N)``, averaged over heads."""
+        query = query.expand(len(tokens), -1, -1)  # (M, D) -> (B, M, D)
+        key, state, maps = tokens + position, query.new_zeros(query.shape), None
+        for layer in self.layers:
+            if keep_maps and layer is self.layers[-1]:
+                maps = layer.cross.weights(state + query, key).mean(1)
+            state = layer(state, query, key, tokens, within)
+        return state, maps

@@ -1,0 +1,182 @@
+"""Faces in a user's pictures: find, crop for each task, read.
+
+Shapes      F faces   S side of a crop   H, W picture   h, w attention grid
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from semeia import checkpoint
+from semeia.media.images import find_images, read_image
+from semeia.nn.face_finder import FaceFinder
+from semeia.ops.faces import aligned_matrix, crop, landmarks_68, upright_matrix
+from semeia.records import ActionUnit, Face, FaceReading, FileReading, Pose, Readings, SemeiaError
+from semeia.systems import qface
+
+CHUNK = 32  # crops in one forward pass; bounds the memory that a crowd takes
+
+OnFile = Callable[[FileReading, np.ndarray | None], None]
+
+
+class FaceReader:
+    """Finder and model, loaded once and used for many pictures.
+
+    Args:
+        model: A trained Q-Face.
+        finder: Finds faces and their meshes.
+        weights: Name of the weights, repeated in every answer.
+        device: Where the model runs.
+    """
+
+    def __init__(self, model: qface.QFace, finder: FaceFinder, *, weights: str, device: torch.device) -> None:
+        self.model = model.to(device).eval()
+        self.finder, self.weights, self.device = finder, weights, device
+
+    @classmethod
+    def load(cls, weights: str | Path = "qface", device: str = "auto") -> FaceReader:
+        """Load bundled weights by name, or a checkpoint folder of your own by path.
+
+        Raises:
+            SemeiaError: The weights do not exist or do not fit, or the finder's parts cannot be had.
+        """
+        folder = Path(weights) if Path(weights).is_dir() else checkpoint.bundled(str(weights))
+        config = checkpoint.load_config(folder, qface.Config, system="qface")
+        model = qface.build(config)
+        checkpoint.load_state(folder, model)
+        return cls(model, FaceFinder(), weights=f"{folder.name}", device=pick_device(device))
+
+    def read(self, image: np.ndarray) -> tuple[FaceReading, ...]:
+        """Read every face of a picture (H, W, 3) uint8, in the finder's order."""
+        faces = self.finder.find(image)
+        if not faces:
+            return ()
+        tight = self._predict([self.crop(image, face) for face in faces])
+        loose = self._predict([self.crop(image, face, upright=True) for face in faces])
+        return tuple(self._reading(face, tight, loose["pose"], i) for i, face in enumerate(faces))
+
+    def explain(self, image: np.ndarray, labels: Sequence[str]) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Return for every face its crop (S, S, 3) uint8 and, for each label, where its query looked (h, w).
+
+        Raises:
+            SemeiaError: A label that these weights do not answer.
+        """
+        names = self.model.labels()
+        unknown = [label for label in labels if label not in names]
+        if unknown:
+            raise SemeiaError(f"{self.weights} has no label {', '.join(unknown)}; it has {', '.join(names)}")
+        answers = []
+        for face in self.finder.find(image):
+            crops = {upright: self.crop(image, face, upright=upright) for upright in (False, True)}
+            maps = {upright: self._predict([c], maps=True)["maps"][0] for upright, c in crops.items()}
+            for upright, view in crops.items():
+                wanted = [label for label in labels if (label in qface.ANGLES) is upright]
+                if wanted:
+                    answers.append((view, {label: maps[upright][names.index(label)] for label in wanted}))
+        return answers
+
+    def crop(self, image: np.ndarray, face: Face, *, upright: bool = False) -> np.ndarray:
+        """The (S, S, 3) uint8 view that a task reads: aligned, or unrotated where pose is read."""
+        config = self.model.config
+        matrix_of, margin = (
+            (upright_matrix, config.margin_upright) if upright else (aligned_matrix, config.margin_aligned)
+        )
+        matrix = matrix_of(landmarks_68(face.mesh), config.image_size, margin=margin)
+        return crop(image, matrix, size=config.image_size)
+
+    def _predict(self, crops: list[np.ndarray], *, maps: bool = False) -> dict[str, np.ndarray]:
+        """Crops F x (S, S, 3) -> the model's answers as arrays with a first axis of F."""
+        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)  # (F, S, S, 3) -> (F, 3, S, S)
+        chunks = [self.model.predict(part.to(self.device).float() / 255, maps=maps) for part in batch.split(CHUNK)]
+        return {name: torch.cat([c[name] for c in chunks]).cpu().numpy() for name in chunks[0]}
+
+    def _reading(self, face: Face, tight: dict[str, np.ndarray], pose: np.ndarray, i: int) -> FaceReading:
+        """Row ``i`` of the answers as a record."""
+        config = self.model.config
+        units = {
+            name: ActionUnit(
+                probability=float(tight["au_probability"][i, k]),
+                intensity=float(tight["au_intensity"][i, k]),
+                left=float(tight["au_sides"][i, k, 0]),
+                right=float(tight["au_sides"][i, k, 1]),
+            )
+            for k, name in enumerate(config.action_units)
+        }
+        return FaceReading(
+            box=face.box,
+            score=face.score,
+            expression=dict(zip(config.expressions, tight["expression"][i].tolist(), strict=True)),
+            action_units=units,
+            attributes=dict(zip(config.attributes, tight["attributes"][i].tolist(), strict=True)),
+            age=float(tight["age"][i]),
+            pose=Pose(*(float(angle) for angle in pose[i])),
+        )
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is the GPU where one is there.
+
+    Raises:
+        SemeiaError: A device that this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SemeiaError(f"device {name!r} is not available here; expected auto, cpu or cuda") from error
+    return device
+
+
+def analyze(
+    paths: Sequence[str | Path] | str | Path,
+    *,
+    weights: str | Path = "qface",
+    device: str = "auto",
+    on_file: OnFile | None = None,
+) -> Readings:
+    """Read the faces of photos and folders of photos.
+
+    Args:
+        paths: Files, or folders that are searched for pictures; one or many.
+        weights: Bundled weights by name, or a checkpoint folder.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        on_file: Called with each file as it is done: its reading, and its picture (H, W, 3) or None if it is broken.
+
+    Returns:
+        One entry a file; a file that cannot be read carries its error and stops nothing.
+
+    Raises:
+        SemeiaError: No picture is there to read, or the weights or parts cannot be had.
+    """
+    files = find_images([paths] if isinstance(paths, (str, Path)) else list(paths))
+    reader = FaceReader.load(weights, device)
+    done = []
+    for file in files:
+        reading, image = read_file(reader, file)
+        done.append(reading)
+        if on_file is not None:
+            on_file(reading, image)
+    return Readings(weights=reader.weights, files=tuple(done))
+
+
+def read_file(reader: FaceReader, file: Path) -> tuple[FileReading, np.ndarray | None]:
+    """Read one file; what is wrong with it becomes its ``error``."""
+    try:
+        image = read_image(file)
+    except SemeiaError as error:
+        return FileReading(file=str(file), error=str(error)), None
+    height, width = image.shape[:2]
+    return FileReading(file=str(file), width=width, height=height, faces=reader.read(image)), image
+
+
+def explain(
+    path: str | Path, labels: Sequence[str], *, weights: str | Path = "qface", device: str = "auto"
+) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Where the queries of ``labels`` looked in each face of a photo; see ``FaceReader.explain``."""
+    return FaceReader.load(weights, device).explain(read_image(Path(path)), labels)

@@ -1,0 +1,214 @@
+"""The nouns of Semeia: what is found in a file and what is read in it.
+
+Frozen dataclasses without behaviour beyond conversion to plain dictionaries. Units stand in each docstring.
+Sides are always the subject's own. Pixel coordinates start at the top left corner of the picture as a person sees it
+(EXIF orientation applied); x grows to the right, y grows down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
+"""The seven classes of RAF-DB and AffectNet-7, in this library's order."""
+
+ACTION_UNITS = (
+    "AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12", "AU14",
+    "AU15", "AU17", "AU20", "AU23", "AU24", "AU25", "AU26", "AU27", "AU43",
+)  # fmt: skip
+"""FACS action units that the bundled face reader answers for; numbers are zero-padded as OpenFace writes them."""
+
+ATTRIBUTES = (
+    "Bald", "Black_Hair", "Blond_Hair", "Brown_Hair", "Bushy_Eyebrows", "Gray_Hair",
+    "Male", "Mouth_Slightly_Open", "No_Beard", "Smiling", "Wearing_Lipstick", "Young",
+)  # fmt: skip
+"""CelebA attribute names, used where the label means the same."""
+
+READINGS_VERSION = 1
+"""Version of the JSON that ``Readings.as_dict`` describes."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """An axis-aligned box in pixels: left, top, width, height."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Head rotation in degrees as seen by the camera; (0, 0, 0) looks into the lens.
+
+    ``yaw`` grows as the subject turns to the subject's own right (the left of the picture), ``pitch`` grows as the
+    subject looks up (both as in Py-Feat), ``roll`` grows as the head tilts to the subject's own right shoulder (the top
+    of the head moves to the left of the picture).
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face that was found, not yet read.
+
+    ``mesh`` is (468, 3): MediaPipe face-mesh points, x and y in pixels of the picture, z in the same unit (smaller is
+    nearer, relative to the head's centre). ``score`` is the detector's probability, ``presence`` the mesh network's.
+    """
+
+    box: Box
+    score: float
+    presence: float
+    mesh: np.ndarray = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class ActionUnit:
+    """One action unit: ``intensity`` on the FACS scale 0-5 (A = 1 ... E = 5) and ``probability`` that it is present.
+
+    ``left`` and ``right`` are intensities of the subject's own sides, absent where the reader does not tell sides.
+    """
+
+    probability: float
+    intensity: float
+    left: float | None = None
+    right: float | None = None
+
+    @property
+    def occurrence(self) -> bool:
+        """Whether the unit counts as present (probability of at least one half)."""
+        return self.probability >= 0.5
+
+
+@dataclass(frozen=True)
+class FaceReading:
+    """What was read in one face. Probabilities lie in [0, 1], ``age`` is apparent age in years."""
+
+    box: Box
+    score: float
+    expression: Mapping[str, float]
+    action_units: Mapping[str, ActionUnit]
+    attributes: Mapping[str, float]
+    age: float
+    pose: Pose
+
+    @property
+    def expression_label(self) -> str:
+        """The most probable expression."""
+        return max(self.expression, key=lambda name: self.expression[name])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and names in the layout of ``docs/readings.md``."""
+        box = self.box
+        units = {}
+        for name, unit in self.action_units.items():
+            units[name] = {
+                "occurrence": unit.occurrence,
+                "probability": round(unit.probability, 4),
+                "intensity": round(unit.intensity, 3),
+            }
+            if unit.left is not None and unit.right is not None:
+                units[name] |= {"left": round(unit.left, 3), "right": round(unit.right, 3)}
+        return {
+            "box": [round(v, 2) for v in (box.x, box.y, box.width, box.height)],
+            "score": round(self.score, 4),
+            "expression": {
+                "label": self.expression_label,
+                "probabilities": {name: round(p, 4) for name, p in self.expression.items()},
+            },
+            "action_units": units,
+            "attributes": {name: round(p, 4) for name, p in self.attributes.items()},
+            "age": round(self.age, 1),
+            "pose": {
+                "yaw": round(self.pose.yaw, 2),
+                "pitch": round(self.pose.pitch, 2),
+                "roll": round(self.pose.roll, 2),
+            },
+        }
+
+
+@dataclass(frozen=True)
+class FileReading:
+    """One file: either its size in pixels and its faces, or the error that kept it from being read."""
+
+    file: str
+    width: int | None = None
+    height: int | None = None
+    faces: tuple[FaceReading, ...] = ()
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values; the key ``error`` is present only where reading failed."""
+        out: dict[str, Any] = {"file": self.file}
+        if self.error is not None:
+            out["error"] = self.error
+        return out | {
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.as_dict() for face in self.faces],
+        }
+
+
+@dataclass(frozen=True)
+class Readings:
+    """All files of one call, in the order given, and the name of the weights that read them."""
+
+    weights: str
+    files: tuple[FileReading, ...]
+    version: int = READINGS_VERSION
+
+    @property
+    def failed(self) -> tuple[FileReading, ...]:
+        """The files that could not be read."""
+        return tuple(file for file in self.files if file.error is not None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The documented JSON: ``{"version", "weights", "files": [...]}``."""
+        return {
+            "version": self.version,
+            "weights": self.weights,
+            "files": [file.as_dict() for file in self.files],
+        }
+
+
+@dataclass(frozen=True)
+class FaceLabels:
+    """What is known about one face image of a data set; any part may be missing (None, or absent from a mapping).
+
+    ``au_occurrence`` maps names to 0 or 1; ``au_intensity``, ``au_left`` and ``au_right`` map names to 0-5 (FACS);
+    ``attributes`` maps names to 0 or 1; ``age`` is in years; ``landmarks`` is (68, 2) in pixels, iBUG order as seen in
+    the picture; ``gaze`` is a unit vector (x right, y down, z into the picture) in camera coordinates; ``valence`` and
+    ``arousal`` lie in [-1, 1]; ``palsy_degree`` lies in [0, 1] on the hand-set scale of the face world.
+    """
+
+    key: str
+    identity: str | None = None
+    split: str | None = None
+    expression: str | None = None
+    au_occurrence: Mapping[str, int] = field(default_factory=dict)
+    au_intensity: Mapping[str, float] = field(default_factory=dict)
+    au_left: Mapping[str, float] = field(default_factory=dict)
+    au_right: Mapping[str, float] = field(default_factory=dict)
+    attributes: Mapping[str, int] = field(default_factory=dict)
+    age: float | None = None
+    pose: Pose | None = None
+    box: Box | None = None
+    landmarks: np.ndarray | None = field(default=None, repr=False, compare=False)
+    gaze: tuple[float, float, float] | None = None
+    valence: float | None = None
+    arousal: float | None = None
+    palsy_side: str | None = None
+    palsy_degree: float | None = None
+    caption: str | None = None
+
+
+class SemeiaError(Exception):
+    """An input or a request that cannot be served; its text is one line written for the person who made it."""

@@ -1,0 +1,378 @@
+"""Q-Face: one model for many face tasks, with a learned query for every label.
+
+    Paper   Sun, He, Shan, Han, Chen: Task-adaptive Q-Face, arXiv 2405.09059 (2024)
+    Idea    The feature maps of several depths of one ViT are fused, so that local and global information stands side by
+            side. A learned query for every label of every task then picks out of the fused map what its label needs.
+    Flow    image -> ViT -> taps at several depths -> fusion -> tokens
+            label queries -> cross-attention over the tokens -> one linear read-out a label -> five tasks
+    Known   The abstract. Formulas, sizes and training values of the paper could not be read: what stands here is Q-Face
+            as its abstract describes it, with the sizes of published siblings (docs/systems/qface.md).
+
+Shapes      B images   H, W pixels   S taps   C_s channels of a tap   N tokens   D width   M queries
+            E expressions   K action units   A attributes   T = 5 FACS levels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semeia.nn.query_attention import QueryDecoder
+from semeia.nn.stages import Stages, stages
+from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS
+from semeia.task import Task
+
+TASKS = ("expression", "action_units", "attributes", "age", "pose")
+ANGLES = ("yaw", "pitch", "roll")
+LEVELS = 5  # FACS intensities A to E
+PRESENT = 2  # an action unit counts as present from intensity B on, as DISFA is binarised
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the model is; every field says where its default comes from."""
+
+    backbone: str = "conv_vit"
+    """Any timm ViT name, or ``conv_vit``, the small one of the bundled weights. [default: fits 12 MB and two cores]"""
+    pretrained: bool = False
+    """Start from timm's weights of that name (needs a network). [default: works offline]"""
+    image_size: int = 112
+    """Side of the square input in pixels. [default: small scale; spec section 8]"""
+    taps: tuple[int, ...] = (1, 3, 5)
+    """Blocks that are tapped, counted from 0. [default: evenly spaced as FaRL's 3, 5, 7, 11 of twelve]"""
+    backbone_width: int = 192
+    """Channels of ``conv_vit``. [default: ViT-Tiny]"""
+    backbone_depth: int = 6
+    """Blocks of ``conv_vit``. [default: half a ViT-Tiny above a convolutional stem]"""
+    backbone_heads: int = 3
+    """Attention heads of ``conv_vit``. [default: ViT-Tiny]"""
+    drop_path: float = 0.1
+    """Largest rate of stochastic depth. [default: spec section 4]"""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Channel means that the input is normalised with. [default: the backbone's own when one is loaded by name]"""
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    """Channel deviations that the input is normalised with. [default: as for the means]"""
+    fusion: Literal["concat", "tokens", "weighted"] = "concat"
+    """How the taps become one map. [default: closest reading of "multi-stage feature fusion"; the formula is unknown]"""
+    width: int = 192
+    """D, the width of queries and fused tokens. [default: Faceptor has 256; smaller for the bundled size]"""
+    layers: int = 2
+    """Query layers. [default: Query2Label]"""
+    heads: int = 6
+    """Attention heads of the decoder. [default: Faceptor has 8 at width 256]"""
+    hidden: int = 512
+    """Width of the decoder's feed-forward part. [default: spec section 2.3 recommends 4 D; smaller for size]"""
+    dropout: float = 0.1
+    """Dropout in the decoder. [default: spec section 2.3]"""
+    among_queries: bool = False
+    """Attention among the queries of one task. [default: off, Query2Label]"""
+    expressions: tuple[str, ...] = EXPRESSIONS
+    """Expression classes. [default: RAF-DB's and AffectNet-7's seven]"""
+    action_units: tuple[str, ...] = ACTION_UNITS
+    """Action units. [default: BP4D's and DISFA's, and AU05, 20, 27, 43]"""
+    attributes: tuple[str, ...] = ATTRIBUTES
+    """Binary attributes. [default: the CelebA names that the face world labels; the paper's CelebA has 40]"""
+    label_smoothing: float = 0.1
+    """Of the expression loss. [default: SwinFace]"""
+    weights: tuple[float, float, float, float, float] = (1.0, 2.0, 1.0, 1.0, 2.0)
+    """Loss weight of each task in the order of ``TASKS``. [default: losses brought to O(1), spec section 3]"""
+    age_mean: float = 40.0
+    """Years at a zero output. [default: middle of the face world]"""
+    age_scale: float = 20.0
+    """Years a unit of output. [default: spread of the face world]"""
+    pose_scale: float = 90.0
+    """Degrees a unit of output. [default: spec section 2.4]"""
+    margin_aligned: float = 0.25
+    """Margin of the aligned crop that every task but pose reads; 0 spans brows to chin. [default: tight crop with hair, spec section 5]"""
+    margin_upright: float = 0.35
+    """Margin of the unrotated crop that pose is read from. [default: loose crop 0.2-0.4, spec section 5]"""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Multi-stage feature fusion (spec 2.2): three readings of one sentence of the abstract
+
+
+class ConcatFusion(nn.Module):
+    """F = GELU(LN([U_1 | ... | U_S]) W_f + b_f) + U_S with U_s = LN(X_s) W_s."""
+
+    def __init__(self, widths: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.project = nn.ModuleList(nn.Sequential(nn.LayerNorm(c), nn.Linear(c, width)) for c in widths)
+        self.norm = nn.LayerNorm(width * len(widths))
+        self.fuse = nn.Linear(width * len(widths), width)
+
+    def forward(self, taps: list[Tensor], position: Tensor) -> tuple[Tensor, Tensor]:
+        """``S x (B, N, C_s)``, position ``(N, D)`` -> tokens ``(B, N, D)``, position ``(N, D)``."""
+        u = [project(tap) for project, tap in zip(self.project, taps, strict=True)]
+        return F.gelu(self.fuse(self.norm(torch.cat(u, -1)))) + u[-1], position
+
+
+class TokenFusion(nn.Module):
+    """F = [U_1 ; ... ; U_S], with a learned code of the stage in the keys: each query chooses its stages itself."""
+
+    def __init__(self, widths: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.project = nn.ModuleList(nn.Sequential(nn.LayerNorm(c), nn.Linear(c, width)) for c in widths)
+        self.stage = nn.Parameter(torch.randn(len(widths), width) * 0.02)
+
+    def forward(self, taps: list[Tensor], position: Tensor) -> tuple[Tensor, Tensor]:
+        """``S x (B, N, C_s)``, position ``(N, D)`` -> tokens ``(B, S N, D)``, position ``(S N, D)``."""
+        u = [project(tap) for project, tap in zip(self.project, taps, strict=True)]
+        return torch.cat(u, 1), (self.stage[:, None] + position).flatten(0, 1)  # (S, N, D) -> (S N, D)
+
+
+class WeightedFusion(nn.Module):
+    """F = sum_s softmax(a)_s U_s with one learned vector a: the plainest baseline."""
+
+    def __init__(self, widths: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.project = nn.ModuleList(nn.Sequential(nn.LayerNorm(c), nn.Linear(c, width)) for c in widths)
+        self.choice = nn.Parameter(torch.zeros(len(widths)))
+
+    def forward(self, taps: list[Tensor], position: Tensor) -> tuple[Tensor, Tensor]:
+        """``S x (B, N, C_s)``, position ``(N, D)`` -> tokens ``(B, N, D)``, position ``(N, D)``."""
+        share = self.choice.softmax(0)
+        u = [project(tap) for project, tap in zip(self.project, taps, strict=True)]
+        return sum((a * x for a, x in zip(share, u, strict=True)), torch.zeros_like(u[0])), position
+
+
+FUSIONS = {"concat": ConcatFusion, "tokens": TokenFusion, "weighted": WeightedFusion}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Read-outs (spec 2.4)
+
+
+class LabelReadout(nn.Module):
+    """Group-wise linear read-out: one weight vector a label, ``z_m = w_m . h_m + b_m``."""
+
+    def __init__(self, labels: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(labels, width) * width**-0.5)
+        self.bias = nn.Parameter(torch.zeros(labels))
+
+    def forward(self, read: Tensor) -> Tensor:
+        """``(B, M, D) -> (B, M)``."""
+        return (read * self.weight).sum(-1) + self.bias
+
+
+class IntensityLevels(nn.Module):
+    """From one score to FACS intensity and occurrence that cannot contradict one another.
+
+    Each unit has rising thresholds b_1 < ... < b_5 and P(intensity >= t) = sigmoid(z - b_t). The expected intensity is
+    the sum over t; the unit is present when P(intensity >= 2) is at least one half. Cumulative link model; own choice,
+    since users of other tools meet units that are absent with a high intensity.
+    """
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.full((units,), 0.5))
+        self.gaps = nn.Parameter(torch.zeros(units, LEVELS - 1))
+
+    def forward(self, score: Tensor) -> Tensor:
+        """Scores ``(B, K)`` or ``(B, K, 2)`` -> logits of P(intensity >= t), with a last axis of T levels."""
+        steps = torch.cat([self.first[:, None], F.softplus(self.gaps)], 1).cumsum(1)  # (K, T)
+        return score[..., None] - (steps if score.ndim == 2 else steps[:, None])
+
+    @staticmethod
+    def targets(intensity: Tensor) -> Tensor:
+        """Intensity 0-5 -> P(intensity >= t): a number between two levels is shared between them."""
+        levels = torch.arange(LEVELS, device=intensity.device)
+        return (intensity[..., None] - levels).clamp(0, 1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class QFace(Task):
+    """Q-Face as a task: ``forward`` returns losses, ``predict`` returns probabilities in the labels' own units.
+
+    Args:
+        config: See ``Config``.
+        backbone: The tapped backbone.
+        fusion: Taps to tokens.
+        decoder: Queries that read the tokens.
+    """
+
+    au_rarity: Tensor
+
+    def __init__(self, config: Config, *, backbone: Stages, fusion: nn.Module, decoder: QueryDecoder, grid: int) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone, self.fusion, self.decoder = backbone, fusion, decoder
+        counts = (len(config.expressions), len(config.action_units), len(config.attributes), 1, len(ANGLES))
+        ends = torch.tensor(counts).cumsum(0).tolist()
+        self.slots = {task: slice(end - n, end) for task, n, end in zip(TASKS, counts, ends, strict=True)}
+        self.queries = nn.Parameter(torch.randn(ends[-1], config.width) * 0.02)
+        self.position = nn.Parameter(torch.randn(grid * grid, config.width) * 0.02)
+        self.readout = LabelReadout(ends[-1], config.width)
+        self.side_readout = nn.ModuleList(LabelReadout(len(config.action_units), config.width) for _ in "LR")
+        self.levels = IntensityLevels(len(config.action_units))
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1))
+        self.register_buffer("au_rarity", torch.ones(len(config.action_units)))
+        task_of = torch.cat([torch.full((n,), i) for i, n in enumerate(counts)])
+        self.register_buffer("same_task", task_of[:, None] == task_of, persistent=False)
+
+    # -- the paper's boxes
+
+    def fused(self, image: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Multi-stage feature fusion: ``(B, 3, H, W)`` in [0, 1] -> tokens, their position code, the grid."""
+        taps, grid = self.backbone((image - self.mean) / self.std)
+        tokens, position = self.fusion(taps, self.position)
+        return tokens, position, grid
+
+    def logits(self, read: Tensor) -> dict[str, Tensor]:
+        """What the queries read ``(B, M, D)`` -> raw outputs of every task."""
+        z = self.readout(read)
+        out = {task: z[:, slot] for task, slot in self.slots.items()}
+        units = read[:, self.slots["action_units"]]
+        out["sides"] = torch.stack([side(units) for side in self.side_readout], -1)  # (B, K, 2)
+        return out
+
+    # -- training
+
+    def forward(self, batch: dict[str, Tensor], loss: str = "main") -> dict[str, Tensor]:
+        """Masked multi-task loss: a sample counts only for what it is labelled with.
+
+        Args:
+            batch: ``image`` (B, 3, H, W) in [0, 1] and the targets of ``data.samples.collate``.
+            loss: Q-Face has one, ``main``.
+        """
+        tokens, position, _ = self.fused(batch["image"])
+        within = self.same_task if self.config.among_queries else None
+        out = self.logits(self.decoder(self.queries, tokens, position, within))
+        parts = {
+            "expression": self.expression_loss(out["expression"].float(), batch),
+            "action_units": self.unit_loss(out["action_units"].float(), out["sides"].float(), batch),
+            "attributes": self.attribute_loss(out["attributes"].float(), batch),
+            "age": self.age_loss(out["age"].float(), batch),
+            "pose": self.pose_loss(out["pose"].float(), batch),
+        }
+        total = sum(
+            (w * parts[task] for w, task in zip(self.config.weights, TASKS, strict=True)), out["age"].new_zeros(())
+        )
+        return {"loss": total, **parts}
+
+    def expression_loss(self, z: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy with label smoothing; class -1 is unlabelled."""
+        target = batch["expression"]
+        each = F.cross_entropy(
+            z, target.clamp(min=0), reduction="none", label_smoothing=self.config.label_smoothing
+        )
+        return masked_mean(each, target >= 0)
+
+    def unit_loss(self, z: Tensor, sides: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Cumulative-link cross-entropy on intensity, per side too; occurrence alone trains the level B threshold.
+
+        Positive parts are weighted by ``au_rarity`` (square root of negatives over positives in the training set).
+        """
+        rarity = self.au_rarity[:, None]
+        target = IntensityLevels.targets(batch["au_intensity"])
+        each = weighted_bce(self.levels(z), target, rarity).mean(-1)  # (B, K, T) -> (B, K)
+        whole = masked_mean(each, batch["au_intensity_mask"])
+        target = IntensityLevels.targets(batch["au_sides"])
+        each = weighted_bce(self.levels(sides), target, rarity[:, None]).mean(-1)  # (B, K, 2, T) -> (B, K, 2)
+        side = masked_mean(each, batch["au_sides_mask"])
+        only = batch["au_occurrence_mask"] & ~batch["au_intensity_mask"]
+        each = weighted_bce(self.levels(z)[..., PRESENT - 1], batch["au_occurrence"], self.au_rarity)
+        return whole + 0.5 * side + masked_mean(each, only)
+
+    def attribute_loss(self, z: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Binary cross-entropy, mean over what is labelled."""
+        each = F.binary_cross_entropy_with_logits(z, batch["attributes"], reduction="none")
+        return masked_mean(each, batch["attributes_mask"])
+
+    def age_loss(self, z: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """L1 in units of ten years (spec section 3)."""
+        years = z[:, 0] * self.config.age_scale + self.config.age_mean
+        return masked_mean((years - batch["age"]).abs() / 10, batch["age_mask"])
+
+    def pose_loss(self, z: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """L1 in units of ten degrees, each angle masked on its own."""
+        return masked_mean((z * self.config.pose_scale - batch["pose"]).abs() / 10, batch["pose_mask"])
+
+    # -- prediction
+
+    @torch.no_grad()
+    def predict(self, image: Tensor, *, maps: bool = False) -> dict[str, Tensor]:
+        """Read images.
+
+        Args:
+            image: ``(B, 3, H, W)`` in [0, 1], H = W = ``config.image_size``.
+            maps: Also return where each query looked.
+
+        Returns:
+            ``expression`` (B, E) probabilities; ``au_probability`` (B, K); ``au_intensity`` (B, K) FACS 0-5;
+            ``au_sides`` (B, K, 2) intensity of the subject's left and right; ``attributes`` (B, A) probabilities;
+            ``age`` (B,) years; ``pose`` (B, 3) yaw, pitch, roll in degrees; with ``maps`` also ``maps`` (B, M, h, w),
+            each summing to 1 (over stages too where the fusion keeps them apart).
+        """
+        tokens, position, grid = self.fused(image)
+        within = self.same_task if self.config.among_queries else None
+        read, rows = self.decoder.read(self.queries, tokens, position, within, keep_maps=maps)
+        out = {name: z.float() for name, z in self.logits(read).items()}
+        levels = self.levels(out["action_units"]).sigmoid()  # (B, K, T)
+        answer = {
+            "expression": out["expression"].softmax(-1),
+            "au_probability": levels[..., PRESENT - 1],
+            "au_intensity": levels.sum(-1),
+            "au_sides": self.levels(out["sides"]).sigmoid().sum(-1),
+            "attributes": out["attributes"].sigmoid(),
+            "age": (out["age"][:, 0] * self.config.age_scale + self.config.age_mean).clamp(0, 116),
+            "pose": out["pose"] * self.config.pose_scale,
+        }
+        if rows is not None:
+            answer["maps"] = rows.unflatten(-1, (-1, *grid)).sum(2)  # (B, M, [S] N) -> (B, M, h, w)
+        return answer
+
+    def labels(self) -> tuple[str, ...]:
+        """Names of the queries, in the order of the maps."""
+        c = self.config
+        return (*c.expressions, *c.action_units, *c.attributes, "age", *ANGLES)
+
+
+def masked_mean(each: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``each`` where ``mask``; 0 with zero gradient where nothing is labelled."""
+    weight = mask.to(each.dtype)
+    return (each * weight).sum() / weight.sum().clamp(min=1)
+
+
+def weighted_bce(z: Tensor, target: Tensor, positive: Tensor) -> Tensor:
+    """Element-wise binary cross-entropy with logits whose positive part counts ``positive`` times."""
+    return F.binary_cross_entropy_with_logits(z, target, reduction="none", pos_weight=positive.expand_as(z))
+
+
+def build(config: Config) -> QFace:
+    """Build the model, every part spelled out once."""
+    backbone = stages(
+        config.backbone,
+        taps=config.taps,
+        image_size=config.image_size,
+        pretrained=config.pretrained,
+        width=config.backbone_width,
+        depth=config.backbone_depth,
+        heads=config.backbone_heads,
+        drop_path=config.drop_path,
+    )
+    with torch.no_grad():
+        _, (grid, _) = backbone.eval()(torch.zeros(1, 3, config.image_size, config.image_size))
+    return QFace(
+        config,
+        backbone=backbone.train(),
+        fusion=FUSIONS[config.fusion](backbone.widths, config.width),
+        decoder=QueryDecoder(
+            config.width,
+            layers=config.layers,
+            heads=config.heads,
+            hidden=config.hidden,
+            dropout=config.dropout,
+            among_queries=config.among_queries,
+        ),
+        grid=grid,
+    )

@@ -1,0 +1,173 @@
+"""Q-Face: many face tasks, one model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from semeia import checkpoint
+from semeia.systems import qface
+
+TINY = qface.Config(
+    image_size=32, taps=(0, 1, 2), backbone_width=48, backbone_depth=3, width=48, heads=4, hidden=64,
+    expressions=("neutral", "happiness", "anger"), action_units=("AU06", "AU12"), attributes=("Male",),
+    dropout=0.0, drop_path=0.0,
+)  # fmt: skip
+LABELS = 3 + 2 + 1 + 1 + 3
+
+
+def model(**changes):
+    torch.manual_seed(0)
+    return qface.build(replace(TINY, **changes))
+
+
+def batch(size=4, **labelled):
+    """A batch in which nothing is labelled but what ``labelled`` gives (name -> tensor)."""
+    generator = torch.Generator().manual_seed(1)
+    units, attributes = len(TINY.action_units), len(TINY.attributes)
+    empty = {
+        "image": torch.rand(size, 3, 32, 32, generator=generator),
+        "expression": torch.full((size,), -1),
+        "au_intensity": torch.zeros(size, units),
+        "au_occurrence": torch.zeros(size, units),
+        "au_sides": torch.zeros(size, units, 2),
+        "attributes": torch.zeros(size, attributes),
+        "age": torch.zeros(size),
+        "pose": torch.zeros(size, 3),
+    }
+    masks = {f"{name}_mask": torch.zeros_like(value, dtype=torch.bool) for name, value in empty.items()}
+    for name, value in labelled.items():
+        empty[name] = value
+        masks[f"{name}_mask"] = torch.ones_like(value, dtype=torch.bool)
+    return empty | masks
+
+
+def everything(size=4):
+    return batch(
+        size,
+        expression=torch.arange(size) % 3,
+        au_intensity=torch.arange(size * 2).view(size, 2) % 6.0,
+        au_sides=torch.arange(size * 4).view(size, 2, 2) % 6.0,
+        attributes=torch.arange(size).view(size, 1) % 2.0,
+        age=torch.linspace(5, 80, size),
+        pose=torch.linspace(-40, 40, size * 3).view(size, 3),
+    )
+
+
+@pytest.mark.parametrize("fusion", list(qface.FUSIONS))
+def test_every_fusion_answers_every_task(fusion):
+    net = model(fusion=fusion).eval()
+    out = net.predict(torch.rand(2, 3, 32, 32), maps=True)
+    assert out["expression"].shape == (2, 3)
+    assert out["au_intensity"].shape == out["au_probability"].shape == (2, 2)
+    assert out["au_sides"].shape == (2, 2, 2)
+    assert out["attributes"].shape == (2, 1)
+    assert out["age"].shape == (2,)
+    assert out["pose"].shape == (2, 3)
+    assert out["maps"].shape == (2, LABELS, 2, 2)
+    assert len(net.labels()) == LABELS
+
+
+def test_attention_maps_sum_to_one():
+    for fusion in qface.FUSIONS:
+        maps = model(fusion=fusion).eval().predict(torch.rand(2, 3, 32, 32), maps=True)["maps"]
+        torch.testing.assert_close(maps.sum((-1, -2)), torch.ones(2, LABELS))
+
+
+def test_probabilities_and_intensities_stay_in_their_ranges():
+    out = model().eval().predict(torch.rand(4, 3, 32, 32))
+    torch.testing.assert_close(out["expression"].sum(-1), torch.ones(4))
+    assert ((out["au_intensity"] >= 0) & (out["au_intensity"] <= 5)).all()
+    assert ((out["au_probability"] >= 0) & (out["au_probability"] <= 1)).all()
+
+
+def test_intensity_and_occurrence_cannot_contradict():
+    levels = qface.IntensityLevels(3)
+    torch.nn.init.normal_(levels.gaps)
+    score = torch.linspace(-9, 9, 61)[:, None].expand(-1, 3)
+    p = levels(score).sigmoid()
+    intensity, present = p.sum(-1), p[..., qface.PRESENT - 1]
+    assert (intensity.diff(dim=0) > 0).all()
+    assert (present.diff(dim=0) > 0).all()
+    assert (intensity[present >= 0.5] >= 1).all()
+
+
+def test_level_targets_by_hand():
+    got = qface.IntensityLevels.targets(torch.tensor([0.0, 2.0, 3.25, 5.0]))
+    want = [[0, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0.25, 0], [1, 1, 1, 1, 1]]
+    torch.testing.assert_close(got, torch.tensor(want))
+
+
+def test_an_unlabelled_batch_costs_nothing():
+    losses = model()(batch())
+    assert losses["loss"] == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "labelled"),
+    [
+        ("expression", {"expression": torch.tensor([0, 1, 2, 0])}),
+        ("action_units", {"au_intensity": torch.full((4, 2), 3.0)}),
+        ("attributes", {"attributes": torch.ones(4, 1)}),
+        ("age", {"age": torch.full((4,), 70.0)}),
+        ("pose", {"pose": torch.full((4, 3), 20.0)}),
+    ],
+)
+def test_a_task_moves_only_its_own_queries_and_readouts(task, labelled):
+    net = model()
+    net(batch(**labelled))["loss"].backward()
+    own = net.slots[task]
+    for grad in (net.queries.grad, net.readout.weight.grad):
+        assert grad[own].abs().sum() > 0
+        rest = grad.clone()
+        rest[own] = 0
+        assert rest.abs().sum() == 0
+
+
+def test_occurrence_alone_trains_the_action_units():
+    net = model()
+    losses = net(batch(au_occurrence=torch.ones(4, 2)))
+    assert losses["action_units"] > 0
+
+
+def test_permuting_the_queries_of_a_task_permutes_its_outputs():
+    net = model().eval()
+    image = torch.rand(2, 3, 32, 32)
+    tokens, position, _ = net.fused(image)
+    order = torch.tensor([2, 0, 1])
+    read = net.decoder(net.queries[net.slots["expression"]], tokens, position)
+    permuted = net.decoder(net.queries[net.slots["expression"]][order], tokens, position)
+    torch.testing.assert_close(permuted, read[:, order])
+
+
+def test_rare_positives_weigh_more():
+    z, target = torch.zeros(1, 1), torch.ones(1, 1)
+    once = qface.weighted_bce(z, target, torch.ones(1))
+    torch.testing.assert_close(qface.weighted_bce(z, target, torch.full((1,), 3.0)), 3 * once)
+
+
+def test_it_overfits_eight_samples():
+    net, data = model(), everything(8)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    first = float(net(data)["loss"])
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = net(data)["loss"]
+        loss.backward()
+        optimizer.step()
+    assert float(loss) < 0.45 * first
+    out = net.eval().predict(data["image"])
+    assert (out["expression"].argmax(-1) == data["expression"]).all()
+
+
+def test_saved_and_loaded_it_answers_the_same(tmp_path):
+    net = model().eval()
+    checkpoint.save(
+        tmp_path / "net", system="qface", config=net.config, state=net.state_dict(), card="# test", half=False
+    )
+    config = checkpoint.load_config(tmp_path / "net", qface.Config, system="qface")
+    again = qface.build(config).eval()
+    checkpoint.load_state(tmp_path / "net", again)
+    image = torch.rand(2, 3, 32, 32)
+    for name, value in net.predict(image).items():
+        torch.testing.assert_close(again.predict(image)[name], value)
