@@ -1,6 +1,7 @@
 """Properties that every published system has."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ def test_every_config_field_names_its_source(file):
             if not isinstance(field, ast.AnnAssign):
                 continue
             text = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
-            assert "[" in text and text.rstrip().endswith("]"), f"{file.name}: {ast.unparse(field.target)} has no [source]"
+            name = f"{file.name}: {ast.unparse(field.target)}"
+            assert re.search(r"\[[^\]]+\]$", text.strip()), f"{name} has no [source]"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)

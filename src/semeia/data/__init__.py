@@ -1,0 +1,1 @@
+"""Samples, batches with missing labels, orders and splits."""

@@ -1,0 +1,1 @@
+"""A user's files in, answers as files out."""

@@ -6,6 +6,7 @@ Shapes      B images   M queries   N tokens   D width   A heads
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class QueryDecoder(nn.Module):
         self, width: int, *, layers: int, heads: int, hidden: int, dropout: float, among_queries: bool = False
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
+        self.layers: Any = nn.ModuleList(
             QueryLayer(width, heads=heads, hidden=hidden, dropout=dropout, among_queries=among_queries)
             for _ in range(layers)
         )
@@ -106,8 +107,8 @@ class QueryDecoder(nn.Module):
         """As ``forward``, and with ``keep_maps`` also the last layer's attention ``(B, M, N)``, averaged over heads."""
         query = query.expand(len(tokens), -1, -1)  # (M, D) -> (B, M, D)
         key, state, maps = tokens + position, query.new_zeros(query.shape), None
-        for layer in self.layers:
-            if keep_maps and layer is self.layers[-1]:
+        for i, layer in enumerate(self.layers, start=1):
+            if keep_maps and i == len(self.layers):
                 maps = layer.cross.weights(state + query, key).mean(1)
             state = layer(state, query, key, tokens, within)
         return state, maps

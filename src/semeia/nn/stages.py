@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import timm
 import torch.nn.functional as F
@@ -84,9 +85,9 @@ class Stages(nn.Module):
         taps: Indices of the blocks or stages to tap, from shallow to deep.
     """
 
-    def __init__(self, model: nn.Module, taps: Sequence[int]) -> None:
+    def __init__(self, model: Any, taps: Sequence[int]) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.taps = tuple(taps)
         reach = len(model.feature_info)
         if not self.taps or max(self.taps) >= reach or min(self.taps) < 0 or list(self.taps) != sorted(set(self.taps)):
@@ -108,7 +109,15 @@ class Stages(nn.Module):
 
 
 def stages(
-    name: str, *, taps: Sequence[int], image_size: int, pretrained: bool, width: int, depth: int, heads: int, drop_path: float
+    name: str,
+    *,
+    taps: Sequence[int],
+    image_size: int,
+    pretrained: bool,
+    width: int,
+    depth: int,
+    heads: int,
+    drop_path: float,
 ) -> Stages:
     """Build a tapped backbone by name.
 

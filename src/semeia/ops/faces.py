@@ -239,5 +239,5 @@ def _region(image: np.ndarray, *, low: np.ndarray, high: np.ndarray, fill: Liter
     inside = image[max(low[1], 0) : high[1], max(low[0], 0) : high[0]]
     left, top = np.maximum(-low, 0)
     right, bottom = np.maximum(high - [width, height], 0)
-    mode = "edge" if fill == "edge" else "constant"
-    return np.pad(inside, ((top, bottom), (left, right), (0, 0)), mode=mode)
+    room = np.array([(top, bottom), (left, right), (0, 0)])
+    return np.pad(inside, room, mode="edge") if fill == "edge" else np.pad(inside, room, mode="constant")

@@ -1,0 +1,1 @@
+"""Load once, read many."""

@@ -6,15 +6,16 @@ Shapes      F faces   S side of a crop   H, W picture   h, w attention grid
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from semeia import checkpoint
 from semeia.media.images import find_images, read_image
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops.faces import aligned_matrix, crop, landmarks_68, upright_matrix
+from semeia.recipes.qface import load
 from semeia.records import ActionUnit, Face, FaceReading, FileReading, Pose, Readings, SemeiaError
 from semeia.systems import qface
 
@@ -44,11 +45,8 @@ class FaceReader:
         Raises:
             SemeiaError: The weights do not exist or do not fit, or the finder's parts cannot be had.
         """
-        folder = Path(weights) if Path(weights).is_dir() else checkpoint.bundled(str(weights))
-        config = checkpoint.load_config(folder, qface.Config, system="qface")
-        model = qface.build(config)
-        checkpoint.load_state(folder, model)
-        return cls(model, FaceFinder(), weights=f"{folder.name}", device=pick_device(device))
+        model, name = load(weights)
+        return cls(model, FaceFinder(), weights=name, device=pick_device(device))
 
     def read(self, image: np.ndarray) -> tuple[FaceReading, ...]:
         """Read every face of a picture (H, W, 3) uint8, in the finder's order."""
@@ -155,7 +153,7 @@ def analyze(
         SemeiaError: No picture is there to read, or the weights or parts cannot be had.
     """
     files = find_images([paths] if isinstance(paths, (str, Path)) else list(paths))
-    reader = FaceReader.load(weights, device)
+    reader = _reader(str(weights), device)
     done = []
     for file in files:
         reading, image = read_file(reader, file)
@@ -179,4 +177,10 @@ def explain(
     path: str | Path, labels: Sequence[str], *, weights: str | Path = "qface", device: str = "auto"
 ) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Where the queries of ``labels`` looked in each face of a photo; see ``FaceReader.explain``."""
-    return FaceReader.load(weights, device).explain(read_image(Path(path)), labels)
+    return _reader(str(weights), device).explain(read_image(Path(path)), labels)
+
+
+@lru_cache(maxsize=1)
+def _reader(weights: str, device: str) -> FaceReader:
+    """The reader of the last call, kept for the next photo."""
+    return FaceReader.load(weights, device)

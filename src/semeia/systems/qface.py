@@ -15,7 +15,7 @@ Shapes      B images   H, W pixels   S taps   C_s channels of a tap   N tokens  
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -58,7 +58,7 @@ class Config:
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
     """Channel deviations that the input is normalised with. [default: as for the means]"""
     fusion: Literal["concat", "tokens", "weighted"] = "concat"
-    """How the taps become one map. [default: closest reading of "multi-stage feature fusion"; the formula is unknown]"""
+    """How the taps become one map. [default: closest reading of the abstract; the formula is unknown]"""
     width: int = 192
     """D, the width of queries and fused tokens. [default: Faceptor has 256; smaller for the bundled size]"""
     layers: int = 2
@@ -88,7 +88,7 @@ class Config:
     pose_scale: float = 90.0
     """Degrees a unit of output. [default: spec section 2.4]"""
     margin_aligned: float = 0.25
-    """Margin of the aligned crop that every task but pose reads; 0 spans brows to chin. [default: tight crop with hair, spec section 5]"""
+    """Margin of the aligned crop that all but pose read; 0: brows to chin. [default: tight; spec section 5]"""
     margin_upright: float = 0.35
     """Margin of the unrotated crop that pose is read from. [default: loose crop 0.2-0.4, spec section 5]"""
 
@@ -201,7 +201,9 @@ class QFace(Task):
 
     au_rarity: Tensor
 
-    def __init__(self, config: Config, *, backbone: Stages, fusion: nn.Module, decoder: QueryDecoder, grid: int) -> None:
+    def __init__(
+        self, config: Config, *, backbone: Stages, fusion: nn.Module, decoder: QueryDecoder, grid: int
+    ) -> None:
         super().__init__()
         self.config = config
         self.backbone, self.fusion, self.decoder = backbone, fusion, decoder
@@ -262,9 +264,7 @@ class QFace(Task):
     def expression_loss(self, z: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy with label smoothing; class -1 is unlabelled."""
         target = batch["expression"]
-        each = F.cross_entropy(
-            z, target.clamp(min=0), reduction="none", label_smoothing=self.config.label_smoothing
-        )
+        each = F.cross_entropy(z, target.clamp(min=0), reduction="none", label_smoothing=self.config.label_smoothing)
         return masked_mean(each, target >= 0)
 
     def unit_loss(self, z: Tensor, sides: Tensor, batch: dict[str, Tensor]) -> Tensor:

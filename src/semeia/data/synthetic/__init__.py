@@ -1,0 +1,1 @@
+"""Generators that write data sets in real formats."""

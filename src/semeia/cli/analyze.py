@@ -1,0 +1,90 @@
+"""``semeia analyze``: read the faces in photos and folders."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from semeia.records import FileReading
+
+
+def run(arguments: list[str]) -> int:
+    """Read, print and write as the flags say; see ``semeia analyze --help``."""
+    args = _arguments(arguments)
+    from rich.console import Console
+
+    from semeia.cli.cards import LIMITS, card, failures, summary
+    from semeia.cli.pictures import Pictures
+    from semeia.media.tables import as_json, check_table, write_table
+    from semeia.records import Readings
+
+    pictures = Pictures(args.annotate, args.attention, args.labels, inputs=args.paths)
+    if args.out:
+        check_table(args.out)
+    messages = Console(stderr=True, highlight=False, soft_wrap=True)
+    screen = messages if args.json or args.quiet else Console(highlight=False)
+    done: list[FileReading] = []
+
+    def on_file(reading: FileReading, image: np.ndarray | None) -> None:
+        done.append(reading)
+        if screen is not messages:
+            screen.print(card(reading))
+        if image is not None:
+            pictures.write(reading, image, weights=args.weights, device=args.device)
+
+    interrupted = False
+    try:
+        with screen.status("reading"):
+            from semeia.predict.faces import analyze
+
+            readings = analyze(args.paths, weights=args.weights, device=args.device, on_file=on_file)
+    except KeyboardInterrupt:
+        interrupted, readings = True, Readings(weights=Path(args.weights).name, files=tuple(done))
+
+    if args.out and readings.files:
+        write_table(readings, args.out)
+    if args.json:
+        print(as_json(readings))
+    if screen is not messages:
+        screen.print(summary(readings, [*pictures.written, *([args.out] if args.out and readings.files else [])]))
+        screen.print(LIMITS)
+    if readings.failed:
+        messages.print(failures(readings))
+    if interrupted:
+        kept = f", {args.out} holds them" if args.out and readings.files else ""
+        messages.print(f"semeia: interrupted; files read until then: {len(done)}{kept}")
+        return 130
+    return 0 if not readings.failed else 1 if len(readings.failed) < len(readings.files) else 2
+
+
+def _arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="semeia analyze",
+        description="Find every face in photos (JPEG, PNG, WebP) and read its expression, action units, attributes, "
+        "apparent age and head pose. Nothing is written unless a flag says so. docs/readings.md explains the answers.",
+        epilog="exit status: 0 all files answered, 1 some could not be read, 2 nothing could be answered",
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a photo, or a folder that is searched for photos")
+    parser.add_argument("--out", metavar="FILE", help="write a table: .json, .csv or .parquet")
+    parser.add_argument(
+        "--annotate", metavar="WHERE", help="write annotated pictures: a folder, or a .png for one photo"
+    )
+    parser.add_argument("--attention", metavar="FOLDER", help="write pictures of where the model looked for each label")
+    parser.add_argument(
+        "--labels",
+        type=lambda text: [word.strip() for word in text.split(",") if word.strip()],
+        default=[],
+        help="labels for --attention, such as AU12,happiness,Smiling,age,yaw (default: what was found in the photo)",
+    )
+    parser.add_argument("--weights", default="qface", help="bundled weights by name, or a checkpoint folder")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
+    parser.add_argument("--quiet", action="store_true", help="print only what went wrong")
+    args = parser.parse_args(arguments)
+    if args.labels and not args.attention:
+        parser.error("--labels names what --attention FOLDER draws; give both")
+    return args

@@ -1,0 +1,255 @@
+"""Batches of faces from several folders, each a pure function of its number.
+
+Batch ``i`` of a rank is made from (seed, ``i``, rank, world) alone, so that a run that was stopped goes on with the
+batches it would have seen, whatever process makes them.
+
+Each sample is served in one of two views:
+
+    aligned     eyes and mouth at fixed places; shows no roll, so roll is masked, all else is labelled
+    upright     same middle and scale without rotation; all is labelled
+
+Faces without landmarks are served whole, the longer side filling the crop, with roll labelled as in an upright view.
+
+Shapes      B images of a batch   N images of a split   S side of the crop
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from semeia.data.augment import Augmentation, develop, jittered, sample_jitter
+from semeia.data.formats.faces import FaceFolder
+from semeia.data.samples import PRESENT, FaceTargets, Vocabulary, collate, face_targets, flip, turn, without_roll
+from semeia.ops.faces import aligned_matrix, crop, upright_matrix
+from semeia.records import SemeiaError
+
+View = Literal["aligned", "upright"]
+Balance = Literal["none", "au"]
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """One folder in a mixture."""
+
+    folder: FaceFolder
+    """The faces."""
+    split: str | None = "train"
+    """The split that is drawn from; None draws from all."""
+    share: float = 1.0
+    """Part of each batch, relative to the other sets."""
+    balance: Balance = "none"
+    """``none``: each face once an epoch, shuffled. ``au``: with replacement, see ``rarity_weights``."""
+
+
+class FaceFeed:
+    """Training batches, augmented, in the layout of ``data.samples``.
+
+    Args:
+        sets: Folders to mix; each fills a fixed number of places in every batch, by largest remainder.
+        batch_size: Images of a batch on one rank.
+        image_size: Side S of the crops in pixels.
+        vocabulary: Names that targets are arranged by.
+        augmentation: How far and how often pictures are changed.
+        aligned: Part of the samples that is served aligned.
+        margins: Margin of the aligned and of the upright crop, see ``ops.faces``.
+        seed: Of all randomness.
+
+    Raises:
+        SemeiaError: A set has no faces in its split, or expressions none of which the vocabulary has.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[FaceSet],
+        *,
+        batch_size: int,
+        image_size: int,
+        vocabulary: Vocabulary,
+        augmentation: Augmentation,
+        aligned: float = 0.7,
+        margins: tuple[float, float] = (0.25, 0.35),
+        seed: int = 0,
+    ) -> None:
+        self.sets = tuple(sets)
+        self.places = shares(batch_size, [s.share for s in sets])
+        self.image_size, self.vocabulary, self.augmentation = image_size, vocabulary, augmentation
+        self.aligned, self.seed = aligned, seed
+        self.margins: Mapping[View, float] = {"aligned": margins[0], "upright": margins[1]}
+        self.indices = [indices_of(s.folder, s.split) for s in sets]
+        for s, indices in zip(sets, self.indices, strict=True):
+            _check_names(s.folder, indices, vocabulary)
+        self.bounds = [
+            np.cumsum(rarity_weights(s.folder, indices, vocabulary)) if s.balance == "au" else None
+            for s, indices in zip(sets, self.indices, strict=True)
+        ]
+
+    def batch(self, index: int, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
+        """Batch number ``index`` of one rank."""
+        return collate([self.sample(s, position) for s, position in self.positions(index, rank, world)])
+
+    def positions(self, index: int, rank: int = 0, world: int = 1) -> list[tuple[int, int]]:
+        """Which samples a batch holds: number of the set, and position in the endless sequence of that set."""
+        return [
+            (s, (index * world + rank) * places + place)
+            for s, places in enumerate(self.places)
+            for place in range(places)
+        ]
+
+    def sample(self, number: int, position: int) -> tuple[np.ndarray, FaceTargets]:
+        """Sample at one position of the endless sequence of a set: crop (S, S, 3) uint8 and targets."""
+        folder = self.sets[number].folder
+        rng = np.random.default_rng((self.seed, number, position))
+        row = self._row(number, position, rng)
+        view: View = "aligned" if rng.random() < self.aligned else "upright"
+        labels = folder.labels(row)
+        image = folder.image(row)
+        matrix = crop_matrix(labels.landmarks, image, view=view, size=self.image_size, margin=self.margins[view])
+        targets = view_targets(face_targets(labels, self.vocabulary), view, landmarks=labels.landmarks)
+        jitter = sample_jitter(self.augmentation, rng)
+        if jitter.flip:
+            targets = flip(targets)
+        cropped = crop(image, jittered(matrix, jitter, self.image_size), size=self.image_size)
+        return develop(cropped, self.augmentation, rng), turn(targets, jitter.rotation)
+
+    def _row(self, number: int, position: int, rng: np.random.Generator) -> int:
+        """Row of the folder at a position of the sequence."""
+        indices, bounds = self.indices[number], self.bounds[number]
+        if bounds is not None:
+            return int(indices[np.searchsorted(bounds, rng.random() * bounds[-1], side="right")])
+        epoch, place = divmod(position, len(indices))
+        return int(indices[_order(len(indices), self.seed, number, epoch)[place]])
+
+
+def evaluation_batches(
+    folder: FaceFolder,
+    *,
+    split: str | None,
+    view: View,
+    image_size: int,
+    vocabulary: Vocabulary,
+    margin: float,
+    batch_size: int = 64,
+    limit: int | None = None,
+) -> Iterator[dict[str, Tensor]]:
+    """Batches of a split in its order, without augmentation; the last may be smaller.
+
+    Args:
+        folder: The faces.
+        split: The split to read; None reads all.
+        view: How faces are cropped.
+        image_size: Side of the crops in pixels.
+        vocabulary: Names that targets are arranged by.
+        margin: Margin of the crop, see ``ops.faces``.
+        batch_size: Images of a batch.
+        limit: Most faces to read; taken at even steps through the split.
+
+    Yields:
+        The layout of ``data.samples``.
+
+    Raises:
+        SemeiaError: No faces in the split.
+    """
+    rows = evaluation_rows(folder, split=split, limit=limit)
+    for start in range(0, len(rows), batch_size):
+        samples = []
+        for row in rows[start : start + batch_size]:
+            labels, image = folder.labels(row), folder.image(row)
+            matrix = crop_matrix(labels.landmarks, image, view=view, size=image_size, margin=margin)
+            targets = view_targets(face_targets(labels, vocabulary), view, landmarks=labels.landmarks)
+            samples.append((crop(image, matrix, size=image_size), targets))
+        yield collate(samples)
+
+
+def evaluation_rows(folder: FaceFolder, *, split: str | None, limit: int | None = None) -> np.ndarray:
+    """Rows of the folder that ``evaluation_batches`` reads, in its order: for identities and other bookkeeping."""
+    rows = indices_of(folder, split)
+    if limit is None or limit >= len(rows):
+        return rows
+    return rows[np.arange(limit) * len(rows) // limit]
+
+
+def indices_of(folder: FaceFolder, split: str | None) -> np.ndarray:
+    """Rows of a split.
+
+    Raises:
+        SemeiaError: There are none.
+    """
+    indices = folder.select(split)
+    if len(indices) == 0:
+        found = sorted({str(name) for name in folder.columns.texts["split"] if name is not None})
+        raise SemeiaError(f"{folder.folder}: expected faces in split '{split}', found "
+                          f"{'only ' + ', '.join(found) if found else 'no split at all'}; name another split or add "
+                          "faces to it")  # fmt: skip
+    return indices
+
+
+def crop_matrix(landmarks: np.ndarray | None, image: np.ndarray, *, view: View, size: int, margin: float) -> np.ndarray:
+    """The (2, 3) matrix of a view; the whole image (H, W, 3), centred, where there are no landmarks (68, 2)."""
+    if landmarks is not None:
+        matrix_of = aligned_matrix if view == "aligned" else upright_matrix
+        return matrix_of(landmarks, size, margin=margin)
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    return np.array([[scale, 0, (size - scale * width) / 2], [0, scale, (size - scale * height) / 2]])
+
+
+def view_targets(targets: FaceTargets, view: View, *, landmarks: np.ndarray | None) -> FaceTargets:
+    """Targets as far as a view shows them: alignment takes roll away."""
+    return without_roll(targets) if view == "aligned" and landmarks is not None else targets
+
+
+def shares(places: int, weights: Sequence[float]) -> list[int]:
+    """Share places out in proportion to weights by largest remainder; the first of equals wins.
+
+    >>> shares(10, [1, 1, 1])
+    [4, 3, 3]
+    """
+    exact = np.asarray(weights, float) / sum(weights) * places
+    whole = np.floor(exact).astype(int)
+    # Rounded, so that 1/3 and 1/3 are equals in spite of floating point.
+    order = np.argsort(-(exact - whole).round(9), kind="stable")
+    whole[order[: places - whole.sum()]] += 1
+    return [int(count) for count in whole]
+
+
+def rarity_weights(folder: FaceFolder, indices: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """(N,) weight of each face of a split: how rare its rarest positive unit or expression is.
+
+    A label that one face in ten has weighs 10; faces without any positive weigh 1.
+    """
+    positive = np.column_stack([positive_units(folder, vocabulary)[indices], *_classes(folder, indices, vocabulary)])
+    rarity = len(indices) / np.maximum(positive.sum(0), 1)
+    return np.where(positive, rarity, 1.0).max(1, initial=1.0)
+
+
+def positive_units(folder: FaceFolder, vocabulary: Vocabulary) -> np.ndarray:
+    """(all faces, K) whether each unit is known to be present, by occurrence or else by intensity."""
+    occurrence = folder.columns.matrix([f"{name}_c" for name in vocabulary.action_units])
+    intensity = folder.columns.matrix([f"{name}_r" for name in vocabulary.action_units])
+    return np.where(np.isnan(occurrence), intensity >= PRESENT, occurrence == 1)
+
+
+def _classes(folder: FaceFolder, indices: np.ndarray, vocabulary: Vocabulary) -> list[np.ndarray]:
+    """E columns (N,): whether each face has each expression."""
+    expression = folder.columns.texts["expression"][indices]
+    return [expression == name for name in vocabulary.expressions]
+
+
+@lru_cache(maxsize=16)
+def _order(size: int, seed: int, number: int, epoch: int) -> np.ndarray:
+    """Order of a set in one epoch; the odd word keeps it apart from the seeds of samples."""
+    return np.random.default_rng((seed, number, epoch, 0x0DE5)).permutation(size)
+
+
+def _check_names(folder: FaceFolder, indices: np.ndarray, vocabulary: Vocabulary) -> None:
+    """Labelled expressions must meet the vocabulary somewhere; other spellings would silently train nothing."""
+    found = {name for name in folder.columns.texts["expression"][indices] if name is not None}
+    if found and not found & set(vocabulary.expressions):
+        raise SemeiaError(f"{folder.folder}: expected expressions among {', '.join(vocabulary.expressions)}, found "
+                          f"{', '.join(sorted(found)[:8])}; spell them so, or leave them out")  # fmt: skip

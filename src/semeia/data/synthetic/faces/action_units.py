@@ -1,0 +1,224 @@
+"""Action units as data: what each does to the face, which go together, what an expression is made of, and palsy.
+
+Intensity 0-5 is the FACS scale A-E, taken as linear in the displacement. Gains come from anatomy and from looking at
+renders, not from FACS-coded recordings. Where two units move the same target, the stronger one wins.
+
+Shapes: V packed vertices.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+
+from semeia.data.synthetic.faces.pack import load_pack
+from semeia.data.synthetic.faces.topology import fit_sphere, load_topology
+
+TARGETS: Mapping[str, Mapping[str, float]] = {
+    "AU01": {"browInnerUp": 1.0},
+    "AU02": {"browOuterUp*": 1.0},
+    "AU04": {"browDown*": 1.0},
+    "AU05": {"eyeWide*": 0.9},
+    "AU06": {"cheekSquint*": 1.0, "eyeSquint*": 0.35},
+    "AU07": {"eyeSquint*": 0.9, "eyeBlink*": 0.15},
+    "AU09": {"noseSneer*": 1.0, "browDown*": 0.25, "mouthUpperUp*": 0.2},
+    "AU10": {"mouthUpperUp*": 1.0},
+    "AU12": {"mouthSmile*": 1.2},
+    "AU14": {"mouthDimple*": 1.0},
+    "AU15": {"mouthFrown*": 1.0},
+    "AU17": {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.35},
+    "AU18": {"mouthPucker": 0.9},
+    "AU20": {"mouthStretch*": 1.0},
+    "AU22": {"mouthFunnel": 0.9},
+    "AU23": {"mouthRollUpper": 0.35, "mouthRollLower": 0.35, "mouthPress*": 0.35},
+    "AU24": {"mouthPress*": 1.0, "mouthRollLower": 0.2, "mouthRollUpper": 0.2},
+    "AU25": {"mouthLowerDown*": 0.7, "mouthUpperUp*": 0.45, "jawOpen": 0.07},
+    "AU26": {"jawOpen": 0.45},
+    "AU27": {"jawOpen": 0.9},
+    "AU34": {"cheekPuff": 1.0},
+    "AU43": {"eyeBlink*": 1.0},
+}
+"""Gain of each face target at intensity 5. ``*`` stands for both sides' own target; the other targets are midline
+ones, split into a left and a right half by a soft step, save ``jawOpen``, which has no sides."""
+
+PROTOTYPES: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
+    "happiness": {"AU06": (0.85, 1.0, 4.5), "AU12": (1.0, 2.0, 5.0), "AU25": (0.75, 2.5, 5.0), "AU26": (0.4, 0.8, 3.0)},
+    "sadness": {"AU01": (1.0, 2.0, 5.0), "AU04": (0.85, 1.0, 3.5), "AU15": (1.0, 2.0, 5.0), "AU17": (0.6, 1.0, 4.0)},
+    "surprise": {
+        "AU01": (1.0, 2.5, 5.0), "AU02": (1.0, 2.5, 5.0), "AU05": (0.9, 1.5, 5.0), "AU27": (0.3, 2.7, 5.0),
+        "AU26": (0.85, 2.0, 5.0), "AU25": (0.9, 1.0, 3.5),
+    },
+    "fear": {
+        "AU01": (1.0, 2.0, 5.0), "AU02": (0.8, 1.0, 4.0), "AU04": (0.9, 1.0, 4.0), "AU05": (1.0, 2.0, 5.0),
+        "AU20": (0.9, 2.0, 5.0), "AU25": (0.8, 1.0, 4.0), "AU26": (0.4, 1.0, 3.0),
+    },
+    "disgust": {
+        "AU09": (0.9, 2.0, 5.0), "AU10": (0.85, 1.5, 4.5), "AU04": (0.4, 1.0, 3.0), "AU07": (0.5, 1.0, 3.0),
+        "AU17": (0.35, 1.0, 3.5), "AU15": (0.2, 1.0, 3.0),
+    },
+    "anger": {
+        "AU04": (1.0, 2.5, 5.0), "AU05": (0.35, 1.0, 3.5), "AU07": (0.75, 1.5, 4.5), "AU23": (0.55, 1.5, 5.0),
+        "AU24": (0.6, 1.5, 5.0), "AU10": (0.15, 1.0, 2.5),
+    },
+}  # fmt: skip
+"""Expressions after EMFACS: probability that a unit takes part, then the least and the greatest intensity."""
+
+_CONFLICTS = (
+    ("AU24", "AU25"), ("AU23", "AU25"), ("AU24", "AU26"), ("AU23", "AU26"), ("AU24", "AU27"), ("AU23", "AU27"),
+    ("AU26", "AU27"), ("AU05", "AU43"), ("AU07", "AU43"), ("AU12", "AU18"), ("AU12", "AU22"), ("AU12", "AU15"),
+    ("AU14", "AU18"), ("AU14", "AU22"), ("AU18", "AU20"), ("AU20", "AU22"), ("AU18", "AU22"), ("AU18", "AU24"),
+    ("AU22", "AU24"), ("AU22", "AU23"), ("AU18", "AU23"), ("AU17", "AU26"), ("AU17", "AU27"), ("AU15", "AU27"),
+    ("AU18", "AU27"), ("AU22", "AU27"), ("AU34", "AU25"), ("AU34", "AU26"), ("AU34", "AU27"), ("AU34", "AU12"),
+    ("AU34", "AU20"), ("AU34", "AU10"), ("AU34", "AU14"), ("AU05", "AU07"), ("AU24", "AU10"), ("AU12", "AU20"),
+)  # fmt: skip
+
+_JAW = ("jawOpen",)
+_RESTING = {  # what a fully paralysed side looks like at rest: target without its side, and weight
+    "mouthFrown": 0.30, "eyeWide": 0.22, "browDown": 0.22, "mouthSmile": -0.16, "cheekSquint": -0.2,
+    "browOuterUp": -0.3, "mouthLowerDown": 0.1,
+}  # fmt: skip
+_HALF_WIDTH = 0.07  # decimetres over which a midline target passes from one side to the other
+_LID_THICKNESS = 1.012  # radius of the lids' inner surface over the eyeball's
+
+
+@functools.cache
+def compatible_units() -> Mapping[str, frozenset[str]]:
+    """For each driven unit, the units that can be shown together with it."""
+    forbidden = {frozenset(pair) for pair in _CONFLICTS}
+    table: dict[str, set[str]] = {unit: set() for unit in TARGETS}
+    for first, second in combinations(TARGETS, 2):
+        if frozenset((first, second)) not in forbidden:
+            table[first].add(second)
+            table[second].add(first)
+    return {unit: frozenset(others) for unit, others in table.items()}
+
+
+def draw_prototype(rng: np.random.Generator, expression: str) -> dict[str, float]:
+    """Commanded intensities of one variation of an expression; weak and strong ones are drawn alike."""
+    strength = rng.uniform()
+    action: dict[str, float] = {}
+    for unit, (probability, low, high) in PROTOTYPES[expression].items():
+        position = float(0.6 * strength + 0.4 * rng.uniform())
+        takes_part = rng.random() < probability
+        if takes_part and all(other in compatible_units()[unit] for other in action):
+            action[unit] = low + (high - low) * position
+    return action
+
+
+def draw_talking(rng: np.random.Generator) -> dict[str, float]:
+    """Speech, closed eyes, open mouths and screwed-up eyes: actions that are no expression."""
+    kind = rng.choice(["speech", "closed", "open", "glare"], p=[0.4, 0.3, 0.15, 0.15])
+    u = rng.uniform
+    if kind == "speech":
+        action = {"AU25": u(1, 4.5), "AU26": u(0, 4)}
+        extra = rng.choice(["", "AU18", "AU22", "AU12", "AU20", "AU01"])
+        return action | ({str(extra): u(1, 3)} if extra else {})
+    if kind == "closed":
+        return {"AU43": u(4.5, 5)} | ({"AU12": u(1, 4), "AU06": u(1, 4)} if rng.random() < 0.3 else {})
+    if kind == "open":
+        return {"AU27": u(2.7, 5), "AU25": u(1, 4)} | ({"AU43": u(4, 5)} if rng.random() < 0.3 else {})
+    return {"AU04": u(1, 4), "AU06": u(1, 4), "AU07": u(2, 5)}
+
+
+def sided(
+    action: Mapping[str, float],
+    *,
+    balance: Mapping[str, tuple[float, float]],
+    palsy_side: str | None = None,
+    palsy_degree: float = 0.0,
+) -> dict[str, tuple[float, float]]:
+    """Intensity on the subject's (left, right) side.
+
+    The stronger side shows what is commanded. A palsy of degree d weakens its side to (1 - d); the jaw, which another
+    nerve moves, is spared and has no sides.
+    """
+    shown = {}
+    for unit, intensity in action.items():
+        left, right = (1.0, 1.0) if _is_jaw(unit) else balance[unit]
+        if palsy_side is not None and not _is_jaw(unit):
+            left = left * (1 - palsy_degree) if palsy_side == "left" else 1.0
+            right = right * (1 - palsy_degree) if palsy_side == "right" else 1.0
+        shown[unit] = (intensity * left, intensity * right)
+    return shown
+
+
+def _is_jaw(unit: str) -> bool:
+    return tuple(TARGETS[unit]) == _JAW
+
+
+def target_weights(
+    shown: Mapping[str, tuple[float, float]],
+    *,
+    gaze: tuple[float, float],
+    palsy_side: str | None = None,
+    palsy_degree: float = 0.0,
+) -> dict[tuple[str, str], float]:
+    """Weights of face targets, keyed by target and half: ("browDownLeft", ""), ("cheekPuff", "left"), ("jawOpen", "").
+
+    Args:
+        shown: intensity 0-5 of each unit on the (left, right) side.
+        gaze: turn of the eyes to the subject's left, and up, in units of the targets.
+        palsy_side: the paralysed side, which droops at rest while the mouth is drawn to the other one.
+        palsy_degree: 0-1.
+    """
+    weights: dict[tuple[str, str], float] = {}
+    for unit, both in shown.items():
+        for target, gain in TARGETS[unit].items():
+            for side, intensity in zip(("left", "right"), both, strict=True):
+                if target in _JAW:
+                    key = (target, "")
+                else:
+                    key = (target[:-1] + side.title(), "") if target.endswith("*") else (target, side)
+                weights[key] = max(weights.get(key, 0.0), gain * intensity / 5)
+
+    def add(target: str, weight: float) -> None:
+        weights[target, ""] = weights.get((target, ""), 0.0) + weight
+
+    across, up = gaze
+    add("eyeLookOutLeft" if across > 0 else "eyeLookInLeft", abs(across))
+    add("eyeLookInRight" if across > 0 else "eyeLookOutRight", abs(across))
+    for side in ("Left", "Right"):
+        add(("eyeLookUp" if up > 0 else "eyeLookDown") + side, abs(up))
+    if palsy_side is not None:
+        activity = max([weight for (target, _), weight in weights.items() if target.startswith("mouth")], default=0.0)
+        for target, weight in _RESTING.items():
+            add(target + palsy_side.title(), weight * palsy_degree)
+        healthy = "Right" if palsy_side == "left" else "Left"
+        add("mouth" + healthy, (0.12 + 0.28 * activity) * palsy_degree)
+    return weights
+
+
+def deform(neutral: np.ndarray, weights: Mapping[tuple[str, str], float]) -> np.ndarray:
+    """Apply face targets to a person's vertices (V, 3) and keep the lids outside the eyeballs.
+
+    Targets are lengths on an adult's face, so they are scaled with the size of the face they act on.
+    """
+    topology = load_topology()
+    scale = face_scale(neutral)
+    vertices = neutral.astype(np.float32).copy()
+    step = 1 / (1 + np.exp(-topology.pack.vertices[:, :1] / _HALF_WIDTH))  # (V, 1): 1 on the left side
+    for (target, half), weight in weights.items():
+        if abs(weight) > 1e-4:
+            share = {"": 1.0, "left": step, "right": 1 - step}[half]
+            size = 1.0 if "Look" in target else scale
+            vertices += (weight * size * share * topology.pack.delta("A/" + target)).astype(np.float32)
+    for side, lids in topology.lids.items():
+        centre, radius = fit_sphere(vertices[topology.eyeballs[side]])
+        offset = vertices[lids] - centre
+        distance = np.linalg.norm(offset, axis=1, keepdims=True)
+        vertices[lids] = centre + offset * np.maximum(radius * _LID_THICKNESS / np.maximum(distance, 1e-6), 1)
+    return vertices
+
+
+def face_scale(vertices: np.ndarray) -> float:
+    """Size of a face over the template's: eye width + mouth width + height from nasion to chin, kept in 0.5-1.05."""
+    return float(np.clip(_extent(vertices) / _extent(load_pack().vertices), 0.5, 1.05))
+
+
+def _extent(vertices: np.ndarray) -> float:
+    point = vertices[load_topology().landmarks]
+    eyes, mouth = np.linalg.norm(point[36] - point[45]), np.linalg.norm(point[48] - point[54])
+    return float(eyes + mouth + point[27, 1] - point[8, 1])

@@ -1,0 +1,67 @@
+"""One person ready to be pictured: everything that all shots of an identity share, computed once.
+
+Shapes: V packed vertices, W smooth skin vertices, N curves, K points a curve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from semeia.data.synthetic.faces.appearance import Skin, brow_colour, hair_colour, paint_eye, paint_skin
+from semeia.data.synthetic.faces.hair import STRAND_RADIUS, STRANDS, BrowHairs, comb_brows, grow_hair
+from semeia.data.synthetic.faces.identity import neutral_head
+from semeia.data.synthetic.faces.spec import FaceSpec, Person, Stream
+from semeia.data.synthetic.faces.topology import load_topology, vertex_normals
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A person's head and looks.
+
+    Attributes:
+        neutral: (V, 3) vertices at rest, without palsy.
+        skin: painted texture.
+        eye: (N, N, 3) eye texture.
+        strands: (N, K, 3) hair in head coordinates; ``strand_radius`` is (N,).
+        brows: brow hairs tied to the skin.
+        hair_colour, brow_colour, cloth_colour: (3,) linear RGB.
+        roughness: of the skin.
+    """
+
+    person: Person
+    neutral: np.ndarray
+    skin: Skin
+    eye: np.ndarray
+    strands: np.ndarray
+    strand_radius: np.ndarray
+    brows: BrowHairs
+    hair_colour: np.ndarray
+    brow_colour: np.ndarray
+    cloth_colour: np.ndarray
+    roughness: float
+
+
+def build_figure(spec: FaceSpec) -> Figure:
+    """Compute a person's head, textures and hair from any of the person's shots."""
+    person = spec.person
+    neutral = neutral_head(person)
+    part = load_topology().smooth["skin"]
+    smooth = part.matrix @ neutral
+    skin = paint_skin(person, spec.person_stream(Stream.SKIN))
+    hair = spec.person_stream(Stream.HAIR)
+    cloth = spec.person_stream(Stream.CLOTH)
+    return Figure(
+        person=person,
+        neutral=neutral,
+        skin=skin,
+        eye=paint_eye(person.melanin, spec.person_stream(Stream.EYES)),
+        strands=grow_hair(person.hair, smooth, vertex_normals(smooth, part.triangles), hair),
+        strand_radius=STRAND_RADIUS * hair.uniform(0.7, 1.3, STRANDS),
+        brows=comb_brows(person, spec.person_stream(Stream.BROWS)),
+        hair_colour=hair_colour(person.hair),
+        brow_colour=brow_colour(person.hair, skin.tone),
+        cloth_colour=np.clip(cloth.uniform(0.02, 0.7) + cloth.normal(0, 0.08, 3), 0.01, 0.8),
+        roughness=float(cloth.uniform(0.38, 0.55)),
+    )

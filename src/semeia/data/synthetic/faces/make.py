@@ -1,0 +1,310 @@
+"""Make a folder of labelled faces: whole shards, several processes, resumable at any moment.
+
+What stands in a shard depends on the settings of the world and on the shard's number alone, never on the number of
+workers or on what was made before; a shard that stands is skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from semeia.data.formats import faces as face_format
+from semeia.data.synthetic.faces.action_units import deform, sided, target_weights
+from semeia.data.synthetic.faces.develop import develop
+from semeia.data.synthetic.faces.figure import build_figure
+from semeia.data.synthetic.faces.light import environment, place_camera
+from semeia.data.synthetic.faces.pack import load_pack
+from semeia.data.synthetic.faces.render import REGIONS, Studio, choose_variant
+from semeia.data.synthetic.faces.spec import FaceSpec, Stream, sample_spec
+from semeia.data.synthetic.faces.truth import label
+from semeia.records import FaceLabels, SemeiaError
+
+WORLD_VERSION = 1
+"""Raised whenever the same settings would give other bytes."""
+
+SHARD_IMAGES = 100
+SPLITS = ("train", "val", "test")
+_SPLIT_ENDS = (0.8, 0.9, 1.0)
+
+Shot = tuple[FaceLabels, bytes, bytes, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class World:
+    """Settings of a world of faces; together with the world's version and the pack they decide every byte.
+
+    Attributes:
+        seed: of everything that is drawn.
+        count: images in all.
+        first_identity: number of the first person.
+        shots: images a person; the first one is neutral.
+        size: pixels a side.
+        samples: light paths a pixel.
+        split: name of the split of all images, or None to divide persons by ``split_of``.
+        variant: of the renderer.
+        pack: SHA-256 of the packed head.
+        version: of the world.
+    """
+
+    seed: int
+    count: int
+    first_identity: int
+    shots: int
+    size: int
+    samples: int
+    split: str | None
+    variant: str
+    pack: str
+    version: int = WORLD_VERSION
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """Names of all shards."""
+        return tuple(f"{number:05d}" for number in range(math.ceil(self.count / self.shard_images)))
+
+    @property
+    def shard_images(self) -> int:
+        """Images of a full shard: whole persons, about ``SHARD_IMAGES``."""
+        return max(1, SHARD_IMAGES // self.shots) * self.shots
+
+    def images(self, shard: str) -> range:
+        """Numbers of the images of a shard."""
+        first = int(shard) * self.shard_images
+        return range(first, min(first + self.shard_images, self.count))
+
+
+def split_of(seed: int, identity: int) -> str:
+    """Split of a person: 80 % train, 10 % val, 10 % test by the SHA-256 of "seed:identity"; the same in every world."""
+    draw = int.from_bytes(hashlib.sha256(f"{seed}:{identity}".encode()).digest()[:8], "big") / 2**64
+    return next(name for name, end in zip(SPLITS, _SPLIT_ENDS, strict=True) if draw < end)
+
+
+def make_faces(
+    out: str | Path,
+    *,
+    count: int,
+    seed: int = 0,
+    workers: int = 2,
+    size: int = 128,
+    samples: int = 16,
+    shots: int = 5,
+    split: str | None = None,
+    first_identity: int = 0,
+    variant: str | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Render labelled faces into a folder of shards; run again after a stop, it goes on where it was.
+
+    Args:
+        out: the folder; made where it does not exist.
+        count: images in all.
+        seed: of the world.
+        workers: processes that render.
+        size: pixels a side.
+        samples: light paths a pixel.
+        shots: images a person.
+        split: put all images into this split; by default persons are divided 80/10/10.
+        first_identity: number of the first person, so that two folders of one seed can hold different persons.
+        variant: of the renderer; by default the fast one where libLLVM 19 or newer is found.
+        progress: whether to show a progress bar on the terminal.
+
+    Returns:
+        The manifest, as written to ``manifest.json``.
+
+    Raises:
+        SemeiaError: a setting makes no sense, ``out`` holds a world of other settings, or the renderer is missing.
+    """
+    _check(count=count, seed=seed, workers=workers, size=size, samples=samples, shots=shots, first=first_identity)
+    folder = Path(out)
+    world = World(
+        seed=seed,
+        count=count,
+        first_identity=first_identity,
+        shots=shots,
+        size=size,
+        samples=samples,
+        split=split,
+        variant=variant or choose_variant(),
+        pack=load_pack().sha256,
+    )
+    settings = {"format": "semeia-faces", "world": "faces", "settings": asdict(world), "regions": list(REGIONS)}
+    _claim(folder, settings)
+    waiting = [shard for shard in world.shards if not face_format.has_shard(folder, shard)]
+    started, made = time.perf_counter(), sum(len(world.images(shard)) for shard in waiting)
+    with _progress(made, shown=progress) as advance:
+        _render_shards(folder, world, waiting, workers=min(workers, len(waiting)), advance=advance)
+    seconds = time.perf_counter() - started
+    manifest = settings | {"images": count, "shards": [_describe(folder, world, shard) for shard in world.shards]}
+    face_format.write_manifest(folder, manifest)
+    if progress and made:
+        _say(
+            f"{made} images in {seconds:.0f} s: {seconds / made:.2f} s an image with {min(workers, len(waiting))} workers"
+        )
+    return manifest
+
+
+def _check(*, first: int, seed: int, **positive: int) -> None:
+    for name, value in positive.items():
+        if value < 1:
+            raise SemeiaError(f"{name}: expected at least 1, found {value}")
+    if seed < 0 or first < 0:
+        raise SemeiaError(f"seed and first identity: expected at least 0, found {seed} and {first}")
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings as the manifest of an empty folder, or check that those found there are the same."""
+    if (folder / "manifest.json").exists():
+        found = face_format.read_manifest(folder)
+        theirs, ours = found.get("settings", {}), settings["settings"]
+        different = [key for key in ours if theirs.get(key) != ours[key]]
+        if different:
+            listed = ", ".join(f"{key} {theirs.get(key)!r} instead of {ours[key]!r}" for key in different)
+            raise SemeiaError(
+                f"{folder}: holds a world of other settings ({listed}); "
+                "name another folder, or ask for the settings that it holds"
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SemeiaError(f"{folder}: expected a new or empty folder, or one that this command made; found other files")
+    face_format.write_manifest(folder, settings)
+
+
+def _describe(folder: Path, world: World, shard: str) -> dict[str, Any]:
+    files = face_format.shard_paths(folder, shard)
+    return {
+        "name": shard,
+        "images": len(world.images(shard)),
+        "files": {file.name: _sha256(file) for file in files},
+    }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def shots_of(world: World, shard: str) -> Iterator[Shot]:
+    """Labels, picture, region mask and the drawn settings of every image of a shard."""
+    studio: Studio | None = None
+    for image in world.images(shard):
+        identity, shot = world.first_identity + image // world.shots, image % world.shots
+        spec = sample_spec(world.seed, identity, shot)
+        if studio is None or shot == 0:
+            studio = Studio(build_figure(spec), variant=world.variant)
+        yield take(
+            spec, studio, size=world.size, samples=world.samples, split=world.split or split_of(world.seed, identity)
+        )
+
+
+def take(spec: FaceSpec, studio: Studio, *, size: int, samples: int, split: str) -> Shot:
+    """Take one shot of a person: labels, PNG bytes, PNG bytes of the region mask, drawn settings."""
+    figure, person = studio.figure, spec.person
+    palsy = {"palsy_side": person.palsy_side, "palsy_degree": person.palsy_degree}
+    shown = sided(spec.action, balance=person.balance, **palsy)
+    resting = deform(figure.neutral, target_weights({}, gaze=spec.gaze, **palsy))
+    acting = deform(figure.neutral, target_weights(shown, gaze=spec.gaze, **palsy))
+    camera = place_camera(spec, figure.neutral, size)
+    sky = environment(spec.shot_stream(Stream.LIGHT))
+    paths = int(spec.shot_stream(Stream.PATHS).integers(2**32))
+    exposure = studio.expose(acting, camera, sky, samples=samples, seed=paths)
+    labels = label(
+        spec, shown=shown, neutral=figure.neutral, resting=resting, acting=acting, camera=camera, split=split
+    )
+    extra = {
+        "kind": spec.kind,
+        "commanded": {unit: round(value, 3) for unit, value in spec.action.items()},
+        "melanin": round(person.melanin, 3),
+    }
+    return labels, _png(develop(exposure, figure.skin, spec)), _png(exposure.regions), extra
+
+
+def _png(picture: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG", compress_level=6)
+    return stream.getvalue()
+
+
+def _render_shards(
+    folder: Path, world: World, shards: list[str], *, workers: int, advance: Callable[[int], None]
+) -> None:
+    """Hand shards to processes; ``advance`` is told how many images are done."""
+    if not shards:
+        return
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    with _one_thread_each(), ProcessPoolExecutor(workers, context, _start, (counter,)) as pool:
+        pending: set[Future[None]] = {pool.submit(_render_shard, folder, world, shard) for shard in shards}
+        while pending:
+            done, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
+            advance(counter.value)
+            for future in done:
+                if future.exception() is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                future.result()
+
+
+_counter: Any = None
+
+
+def _start(counter: Any) -> None:
+    """Runs once in every worker: the counter of finished images is shared by all."""
+    global _counter  # noqa: PLW0603
+    _counter = counter
+
+
+def _render_shard(folder: Path, world: World, shard: str) -> None:
+    face_format.write_shard(folder, shard, _counted(shots_of(world, shard)))
+
+
+def _counted(shots: Iterator[Shot]) -> Iterator[Shot]:
+    for shot in shots:
+        yield shot
+        with _counter.get_lock():
+            _counter.value += 1
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Workers started inside use one thread for linear algebra: they share the machine, and sums keep their order."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal; gives a function that takes the number of finished images."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not shown or total == 0) as bar:
+        task = bar.add_task("rendering", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _say(line: str) -> None:
+    from rich.console import Console
+
+    Console().print(line)

@@ -1,0 +1,317 @@
+"""What a picture of the face world shows, before anything is computed: one plain record a shot.
+
+``sample_spec`` draws it from a seed. Every stage has its own stream of random numbers, seeded by (seed, identity,
+stream) where all shots of a person share it and by (seed, identity, shot, stream) where a shot has its own, so that a
+stage may be added or changed without shifting the others. The clock is never read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from semeia.data.synthetic.faces.action_units import PROTOTYPES, compatible_units, draw_prototype, draw_talking
+from semeia.data.synthetic.faces.pack import load_pack
+
+ANCESTRIES = ("african", "asian", "caucasian")
+HAIR_COLOURS = ("black", "brown", "blond", "red")
+
+
+class Stream(enum.IntEnum):
+    """Streams of random numbers, one a stage.
+
+    Numbers are never reused and never 0: numpy pads short seeds with zeros, so a person's stream (three numbers) and a
+    shot's stream (four numbers) stay apart only while the fourth number is not 0.
+    """
+
+    BODY = 1
+    SHAPE = 2
+    LOOKS = 3
+    PALSY = 4
+    SKIN = 5
+    EYES = 6
+    BROWS = 7
+    HAIR = 8
+    CLOTH = 9
+    ACTION = 101
+    POSE = 102
+    CAMERA = 103
+    LIGHT = 104
+    BACKGROUND = 105
+    TONE = 106
+    SENSOR = 107
+    PATHS = 108
+
+
+@dataclass(frozen=True)
+class Hair:
+    """A haircut. Lengths in decimetres of the adult head; ``colour`` is a class of ``HAIR_COLOURS``.
+
+    ``grey`` is the share of grey, ``bald`` the share of bare crown, ``line`` lifts the hairline, ``parting`` is its x,
+    ``forward`` combs to the front, ``curl`` and ``lift`` are relative to one step of a strand.
+    """
+
+    colour: str
+    shade: float
+    grey: float
+    bald: float
+    length: float
+    long: bool
+    line: float
+    parting: float
+    forward: float
+    curl: float
+    lift: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Person:
+    """One identity. ``male``, ``muscle``, ``weight``, ``melanin`` and ``beard`` lie in [0, 1]; ``age`` is in years of
+    the MakeHuman convention. ``local`` maps local shape targets to weights, ``balance`` action units to the natural
+    strength of the (left, right) side. ``palsy_side`` is "left", "right" or None.
+    """
+
+    age: float
+    male: float
+    ancestry: Mapping[str, float]
+    muscle: float
+    weight: float
+    local: Mapping[str, float]
+    melanin: float
+    hair: Hair
+    beard: float
+    lipstick: bool
+    brow_thickness: float
+    brow_lift: float
+    brow_arch: float
+    balance: Mapping[str, tuple[float, float]]
+    palsy_side: str | None
+    palsy_degree: float
+
+
+@dataclass(frozen=True)
+class FaceSpec:
+    """One shot of one person.
+
+    Attributes:
+        kind: the policy's name of the shot: neutral, an expression, single, mixture, or talking.
+        expression: a name of ``records.EXPRESSIONS``, or None where the action comes from no prototype.
+        action: commanded intensity 0-5 of each driven action unit.
+        yaw, pitch, roll: degrees with the signs of ``records.Pose``.
+        gaze: turn of the eyes within the head, in units of the face targets: to the subject's left, and up.
+        distance: camera distance in face heights (brow to chin).
+        span: width of the picture in face heights.
+        shift: (right, up) displacement of the face's centre from the picture's centre in face heights.
+    """
+
+    seed: int
+    identity: int
+    shot: int
+    person: Person
+    kind: str
+    expression: str | None
+    action: Mapping[str, float]
+    yaw: float
+    pitch: float
+    roll: float
+    gaze: tuple[float, float]
+    distance: float
+    span: float
+    shift: tuple[float, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+    def person_stream(self, stream: Stream) -> np.random.Generator:
+        """Random numbers of a stage that all shots of the person share."""
+        return np.random.default_rng([self.seed, self.identity, stream])
+
+    def shot_stream(self, stream: Stream) -> np.random.Generator:
+        """Random numbers of a stage of this shot."""
+        return np.random.default_rng([self.seed, self.identity, self.shot, stream])
+
+
+def sample_spec(seed: int, identity: int, shot: int) -> FaceSpec:
+    """Draw one shot of one person; shot 0 is neutral.
+
+    Args:
+        seed: of the world.
+        identity: number of the person, from 0.
+        shot: number of the picture of that person, from 0.
+    """
+
+    def of_person(stream: Stream) -> np.random.Generator:
+        return np.random.default_rng([seed, identity, stream])
+
+    def of_shot(stream: Stream) -> np.random.Generator:
+        return np.random.default_rng([seed, identity, shot, stream])
+
+    person = _sample_person(of_person)
+    kind, expression, action = _sample_action(of_shot(Stream.ACTION), shot, person.age)
+    pose, camera = of_shot(Stream.POSE), of_shot(Stream.CAMERA)
+    spread = 0.25 if pose.random() < 0.25 else 1.0  # a quarter of the shots is nearly frontal
+    yaw, pitch, roll = pose.normal(0, 1, 3) * [18 * spread, 9 * spread, 8 * max(spread, 0.5)]
+    look = pose.normal(0, 1, 2) * [0.2, 0.11] * (pose.random() < 0.7)
+    return FaceSpec(
+        seed=seed,
+        identity=identity,
+        shot=shot,
+        person=person,
+        kind=kind,
+        expression=expression,
+        action=action,
+        yaw=float(np.clip(yaw, -45, 45)),
+        pitch=float(np.clip(pitch, -25, 25)),
+        roll=float(np.clip(roll, -25, 25)),
+        gaze=(float(np.clip(look[0], -0.6, 0.6)), float(np.clip(look[1], -0.35, 0.35))),
+        distance=float(np.exp(camera.uniform(np.log(4.5), np.log(14)))),
+        span=float(camera.uniform(1.9, 2.1)),
+        shift=(float(camera.normal(0, 0.03)), float(camera.normal(0, 0.03))),
+    )
+
+
+def _sample_person(of_person: Any) -> Person:
+    body, looks, palsy = of_person(Stream.BODY), of_person(Stream.LOOKS), of_person(Stream.PALSY)
+    spans = [(2, 12), (12, 25), (25, 50), (50, 70), (70, 90)]
+    age = float(body.uniform(*spans[body.choice(5, p=[0.1, 0.22, 0.34, 0.2, 0.14])]))
+    male = float(np.clip(body.beta(8, 1.2) if body.random() < 0.5 else body.beta(1.2, 8), 0, 1))
+    ancestry = dict(zip(ANCESTRIES, (float(share) for share in body.dirichlet([0.35, 0.35, 0.35])), strict=True))
+    muscle, weight = np.clip(body.normal(0.5, [0.15, 0.2]), [0.1, 0.05], [0.9, 0.95])
+    pigment = 0.80 * ancestry["african"] + 0.33 * ancestry["asian"] + 0.20 * ancestry["caucasian"]
+    melanin = float(np.clip(pigment + looks.normal(0, 0.07), 0.04, 0.95))
+    beard = float(looks.choice([0.0, looks.uniform(0.1, 0.35), looks.uniform(0.4, 0.85)], p=[0.4, 0.35, 0.25]))
+    lipstick = bool(looks.random() < 0.35)
+    thickness = float(np.clip(looks.normal(0.017 + 0.008 * male, 0.005), 0.009, 0.036))
+    lift, arch = looks.normal([0.0, 0.015], 0.012)
+    side = "left" if palsy.random() < 0.5 else "right"
+    has_palsy = palsy.random() < 0.2
+    degree = float(palsy.uniform(0.15, 1.0))
+    balance = {}
+    for unit in sorted(compatible_units()):
+        left, right = np.exp(palsy.normal(0, 0.06, 2))
+        strongest = max(left, right)
+        balance[unit] = (float(left / strongest), float(right / strongest))
+    return Person(
+        age=age,
+        male=male,
+        ancestry=ancestry,
+        muscle=float(muscle),
+        weight=float(weight),
+        local=_sample_shape(of_person(Stream.SHAPE)),
+        melanin=melanin,
+        hair=_sample_hair(looks, age, male, ancestry),
+        beard=beard if male > 0.6 and age > 17 else 0.0,
+        lipstick=lipstick and male < 0.4 and age > 16,
+        brow_thickness=thickness,
+        brow_lift=float(lift),
+        brow_arch=float(arch),
+        balance=balance,
+        palsy_side=side if has_palsy else None,
+        palsy_degree=degree if has_palsy else 0.0,
+    )
+
+
+_SPREAD = {
+    "nose": 0.45, "eyes": 0.35, "mouth": 0.38, "chin": 0.4, "cheek": 0.5, "forehead": 0.4, "head": 0.18,
+    "ears": 0.35, "eyebrows": 0.4, "neck": 0.3, "asym": 0.10,
+}  # fmt: skip
+_DAMPED = (  # words in a target's name, and the share of its spread that still looks like a person
+    (("trans",), 0.35),
+    (("head-age", "septum", "head-trans", "head-scale", "mouth-scale", "prognath"), 0.35),
+    (("shape-pointed", "shape-tri", "head-angle"), 0.2),
+    (("eye-push", "eye-height", "jaw-drop", "lips"), 0.5),
+)
+
+
+def _sample_shape(rng: np.random.Generator) -> dict[str, float]:
+    """Sparse half-normal weights of the local targets; paired features get nearly the same weight on both sides."""
+    weights: dict[str, float] = {}
+    for name in load_pack().index:
+        folder, _, target = name.removeprefix("L/").partition("/")
+        if not name.startswith("L/") or target.startswith("r-"):
+            continue
+        draw, size, tilt = rng.random(), abs(rng.normal()), rng.normal(1, 0.04)
+        spread = _SPREAD[folder]
+        for words, share in _DAMPED:
+            spread *= share if any(word in target for word in words) else 1.0
+        if draw < (0.25 if folder == "asym" else 0.3):
+            weights[name] = float(min(size, 2.0) * spread)
+            if target.startswith("l-"):
+                weights[f"L/{folder}/r-{target[2:]}"] = float(weights[name] * tilt)
+    curve = float(np.clip(rng.normal(0.22, 0.1), 0, 0.45))  # the resting mouth of the base mesh turns down
+    return weights | {"A/mouthSmileLeft": curve, "A/mouthSmileRight": curve}
+
+
+def _sample_hair(rng: np.random.Generator, age: float, male: float, ancestry: Mapping[str, float]) -> Hair:
+    dark = 0.8 * ancestry["african"] + 0.33 * ancestry["asian"] + 0.2 * ancestry["caucasian"] > 0.3
+    fair = rng.choice(4, p=[0.3, 0.4, 0.22, 0.08])
+    colour = "black" if dark and rng.random() < 0.8 else HAIR_COLOURS[1 if dark else int(fair)]
+    old = np.clip((age - 45) / 35, 0, 1)
+    grey = float(np.clip(old * 1.3 - 0.2 + rng.normal(0, 0.2), 0, 1)) if age > 42 else 0.0
+    afro = ancestry["african"] > 0.55
+    long = bool(male < 0.5 and rng.random() < 0.65 and age > 4)
+    bald = float(np.clip(rng.normal((age - 30) / 110, 0.25), 0, 0.97)) if male > 0.6 and age > 30 else 0.0
+    bald = bald if bald >= 0.3 else 0.0
+    length = float(rng.uniform(1.2, 1.9) if long else rng.uniform(0.18, 0.5))
+    line, parting, forward = rng.normal(-0.06, 0.05), rng.choice([-0.25, 0.0, 0.25]), rng.uniform(-0.7, 0.15)
+    curl, lift = rng.uniform(0.03, 0.09), rng.uniform(0.05, 0.25)
+    if afro:
+        length = float(rng.uniform(0.06, 0.35)) * (1.6 if male < 0.5 else 0.8)
+    return Hair(
+        colour=colour,
+        shade=float(rng.random()),
+        grey=grey,
+        bald=bald,
+        length=length * (0.4 if age < 4 else 1.0),
+        long=long and not afro,
+        line=float(line) + 0.12 * bald,
+        parting=float(parting),
+        forward=float(forward),
+        curl=0.35 if afro else float(curl),
+        lift=0.9 if afro else float(lift),
+        weight=0.0 if afro else 2.2 if long else 0.18,
+    )
+
+
+def _sample_action(rng: np.random.Generator, shot: int, age: float) -> tuple[str, str | None, dict[str, float]]:
+    """Kind, expression and commanded intensities: 40 % expressions, 25 % single units, 20 % mixtures, 15 % talking."""
+    if shot == 0:
+        return "neutral", "neutral", {}
+    draw = rng.random()
+    expression: str | None = None
+    if draw < 0.40:
+        kind = expression = list(PROTOTYPES)[int(rng.integers(len(PROTOTYPES)))]
+        action = draw_prototype(rng, expression)
+    elif draw < 0.65:
+        units = [unit for unit in sorted(compatible_units()) for _ in range(1 if unit in _DISTRACTORS else 2)]
+        unit = units[int(rng.integers(len(units)))]
+        kind, action = "single", {unit: float(rng.uniform(2.7 if unit == "AU27" else 1.0, 5.0))}
+    elif draw < 0.85:
+        kind, action = "mixture", _mixture(rng)
+    else:
+        kind, action = "talking", draw_talking(rng)
+    if age < 8 and "AU12" in action:
+        action["AU12"] = min(action["AU12"], 2.5)  # the smile target tears the corners of a small child's mouth
+    return kind, expression, action
+
+
+_DISTRACTORS = ("AU18", "AU22", "AU34")
+
+
+def _mixture(rng: np.random.Generator) -> dict[str, float]:
+    """Two or three units that can be shown together, each at 1-5."""
+    table = compatible_units()
+    names = sorted(table)
+    chosen: list[str] = []
+    wanted = int(rng.integers(2, 4))
+    for position in rng.permutation(len(names)):
+        if len(chosen) < wanted and all(names[position] in table[other] for other in chosen):
+            chosen.append(names[position])
+    return {unit: float(rng.uniform(1.0, 5.0)) for unit in chosen}

@@ -1,0 +1,248 @@
+"""Q-Face: from folders of labelled faces to a checkpoint with its card.
+
+    semeia make faces worlds/faces --count 6000 --seed 1
+    semeia train qface --data worlds/faces --out runs/qface          the bundled weights (scale ``small``)
+    semeia evaluate qface --data worlds/faces --weights runs/qface/checkpoint
+
+``smoke`` runs in under a minute on anything, ``small`` made the bundled weights on two cores, ``paper`` holds the
+values of published siblings for who has the real data sets (the paper's own could not be read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from semeia import checkpoint
+from semeia.data.augment import Augmentation
+from semeia.data.feeds import FaceFeed, FaceSet, positive_units
+from semeia.data.formats.faces import FaceFolder, read_manifest
+from semeia.evaluate import MEAN, Score, evaluate_faces, score_table, vocabulary
+from semeia.records import SemeiaError
+from semeia.systems import qface
+from semeia.train.loop import Fit, fit
+from semeia.train.optimisers import adamw
+
+
+@dataclass(frozen=True)
+class Config:
+    """Model, data and optimiser of one training."""
+
+    model: qface.Config = field(default_factory=qface.Config)
+    """The network."""
+    data: tuple[str, ...] = ()
+    """Folders in the face format; several are mixed within every batch."""
+    shares: tuple[float, ...] | None = None
+    """Part of each batch that each folder fills; equal parts by default."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """What is done to the pictures in training."""
+    batch_size: int = 64
+    """Images a step and process."""
+    aligned: float = 0.65
+    """Part of the samples that is served aligned; the rest is served unrotated."""
+    learning_rate: float = 1e-3
+    """Peak, reached after the warm-up; a cosine leads to zero."""
+    weight_decay: float = 0.05
+    """AdamW's."""
+    layer_decay: float | None = None
+    """Rate of a backbone block relative to the next deeper one; for pre-trained backbones."""
+    workers: int = 1
+    """Processes that prepare batches."""
+    validate: int = 400
+    """Held-out images that are read at each evaluation while training."""
+    test: int = 1000
+    """Held-out images of the final table."""
+    fit: Fit = field(default_factory=Fit)
+    """Length, intervals, clipping, averaging of weights."""
+
+
+def smoke() -> Config:
+    """A tiny model for a few steps: everything runs, nothing is learned."""
+    model = qface.Config(
+        image_size=32, taps=(0, 1, 2), backbone_width=48, backbone_depth=3, width=48, heads=4, hidden=64
+    )
+    how = Fit(steps=6, warmup=2, log_every=2, eval_every=6, save_every=3)
+    return Config(model=model, batch_size=8, workers=0, validate=8, test=8, fit=how)
+
+
+def small() -> Config:
+    """The bundled weights: two cores, about half an hour."""
+    how = Fit(steps=3000, warmup=200, log_every=25, eval_every=500, save_every=250, ema=0.998)
+    return Config(fit=how)
+
+
+def paper() -> Config:
+    """FaRL-like ViT-B/16 at 224 pixels with the recommended values of docs/systems/qface.md's siblings."""
+    model = qface.Config(
+        backbone="vit_base_patch16_clip_224", pretrained=True, image_size=224, taps=(3, 5, 7, 11),
+        mean=(0.4815, 0.4578, 0.4082), std=(0.2686, 0.2613, 0.2758), width=512, heads=8, hidden=2048,
+    )  # fmt: skip
+    how = Fit(steps=30_000, warmup=2_000, log_every=50, eval_every=2_000, save_every=1_000, ema=0.9998)
+    return Config(model=model, batch_size=128, learning_rate=2e-4, layer_decay=0.75, workers=8, fit=how)
+
+
+SCALES = {"smoke": smoke, "small": small, "paper": paper}
+
+
+def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path:
+    """Train, evaluate on the test split, and save a checkpoint with its card as ``config.fit.out / "checkpoint"``.
+
+    Raises:
+        SemeiaError: No data, or data without a train, val or test split.
+    """
+    sets = open_sets(config)
+    torch.manual_seed(config.fit.seed)
+    model = qface.build(config.model)
+    model.au_rarity.copy_(torch.from_numpy(rarity(sets, config.model)))
+    feed = FaceFeed(
+        sets,
+        batch_size=config.batch_size,
+        image_size=config.model.image_size,
+        vocabulary=vocabulary(config.model),
+        augmentation=config.augmentation,
+        aligned=config.aligned,
+        margins=(config.model.margin_aligned, config.model.margin_upright),
+        seed=config.fit.seed,
+    )
+    optimizers = adamw(model, lr=config.learning_rate, weight_decay=config.weight_decay)
+    folders = [s.folder for s in sets]
+
+    def validate(task: qface.QFace) -> dict[str, float]:
+        scores = evaluate_faces(task, folders, split="val", limit=config.validate, rounds=0)
+        return {f"{s.task}/{s.metric}": s.value for s in scores if s.label == MEAN}
+
+    fit(model, {"main": feed}, optimizers, config.fit, evaluate=validate, resume=resume, progress=progress)
+    scores = evaluate_faces(model, folders, split="test", limit=config.test)
+    out = Path(config.fit.out) / "checkpoint"
+    checkpoint.save(out, system="qface", config=config.model, state=model.state_dict(), card=card(config, sets, scores))
+    return out
+
+
+def evaluate(
+    weights: str | Path, data: Sequence[str | Path], *, split: str = "test", limit: int | None = None
+) -> list[Score]:
+    """Score bundled weights or a checkpoint folder on a split of data sets."""
+    model, _ = load(weights)
+    return evaluate_faces(model, [FaceFolder(folder) for folder in data], split=split, limit=limit)
+
+
+def open_sets(config: Config) -> list[FaceSet]:
+    """The training sets with their shares.
+
+    Raises:
+        SemeiaError: No folder, or shares that do not match the folders.
+    """
+    if not config.data:
+        raise SemeiaError("qface: expected at least one folder of faces (--data FOLDER), found none")
+    shares = config.shares or (1.0,) * len(config.data)
+    if len(shares) != len(config.data):
+        raise SemeiaError(f"qface: expected a share for each of {len(config.data)} folders, found {len(shares)}")
+    return [FaceSet(FaceFolder(folder), share=share) for folder, share in zip(config.data, shares, strict=True)]
+
+
+def rarity(sets: Sequence[FaceSet], model: qface.Config) -> np.ndarray:
+    """(K,) root of negatives over positives of each action unit in the training splits, kept within 0.5 and 4."""
+    positive = np.concatenate([positive_units(s.folder, vocabulary(model))[s.folder.select(s.split)] for s in sets])
+    share = positive.mean(0).clip(1e-3, 1)
+    return np.sqrt((1 - share) / share).clip(0.5, 4).astype(np.float32)
+
+
+def card(config: Config, sets: Sequence[FaceSet], scores: Sequence[Score]) -> str:
+    """The model card: what the weights learned from, what they were measured on, what they cannot tell."""
+    sizes = ", ".join(
+        f"{len(s.folder.select(s.split)):,} training images of {Path(s.folder.folder).name}" for s in sets
+    )
+    return CARD.format(
+        expressions=", ".join(config.model.expressions),
+        units=", ".join(config.model.action_units),
+        attributes=", ".join(config.model.attributes),
+        sizes=sizes,
+        steps=f"{config.fit.steps:,}",
+        batch=config.batch_size,
+        seed=config.fit.seed,
+        commands="\n".join([*(made_by(s.folder) for s in sets), trained_by(config)]),
+        weak=weakest(scores),
+        table=score_table(scores),
+    )
+
+
+def made_by(folder: FaceFolder) -> str:
+    """The command that makes a folder, as its manifest tells."""
+    name = Path(folder.folder).name
+    try:
+        manifest = read_manifest(folder.folder)
+    except SemeiaError:
+        return f"# {name} was given; it has no manifest"
+    settings = manifest.get("settings", {})
+    flags = " ".join(f"--{flag} {settings[flag]}" for flag in ("count", "seed", "size", "samples", "shots"))
+    version = f"world version {settings['version']}, renderer {settings['variant']}"
+    return f"semeia make {manifest['world']} worlds/{name} {flags}    # {version}"
+
+
+def trained_by(config: Config) -> str:
+    """The command that trains these weights, with every length that differs from the scale ``small``."""
+    folders = " ".join(f"worlds/{Path(folder).name}" for folder in config.data)
+    flags = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
+    return f"semeia train qface --data {folders} --out runs/qface{flags}"
+
+
+def weakest(scores: Sequence[Score]) -> str:
+    """The labels that these weights hardly read, in words."""
+    limits = {("action unit present", "F1"): 0.5, ("attribute", "balanced accuracy"): 0.7, ("expression", "F1"): 0.5}
+    weak = [
+        f"{s.label} ({s.metric} {s.value:.2f})"
+        for s in scores
+        if s.label != MEAN and not s.value >= limits.get((s.task, s.metric), -np.inf)
+    ]
+    return ", ".join(weak) if weak else "none below the limits"
+
+
+def load(weights: str | Path) -> tuple[qface.QFace, str]:
+    """Bundled weights by name, or a checkpoint folder by path: the model in evaluation mode, and the weights' name.
+
+    Raises:
+        SemeiaError: They do not exist or do not fit.
+    """
+    folder = Path(weights) if Path(weights).is_dir() else checkpoint.bundled(str(weights))
+    model = qface.build(checkpoint.load_config(folder, qface.Config, system="qface"))
+    checkpoint.load_state(folder, model)
+    return model.eval(), folder.resolve().name
+
+
+CARD = """# Q-Face
+One model that reads in a face: expression, action units with FACS intensity 0-5 and a reading for each side,
+attributes, apparent age in years, and head pose in degrees.
+
+- Expressions: {expressions}
+- Action units: {units}
+- Attributes: {attributes}
+
+## What it learned from
+Rendered faces only, no photograph of a person: {sizes}. {steps} steps of {batch} images, seed {seed}.
+The commands that make these weights:
+
+```
+{commands}
+```
+
+## What was measured
+On rendered faces of identities that it never saw (split `test`); intervals are 95 % over identities. They say how well
+the mechanism was learned. **They are not accuracy on people**, which was not measured.
+
+{table}
+
+Hardly read (F1 below 0.5, balanced accuracy below 0.7): {weak}.
+
+## What it cannot tell
+- An expression is what muscles show, not what a person feels.
+- Age, sex and skin of the rendered faces are sliders of a head model; the readings inherit its conventions.
+- The rendered faces lack much of real life: most of the world's hair, hands, glasses, masks, make-up and light.
+- Palsy in the rendered faces is set by hand; a difference between the sides is no diagnosis. Not a medical device.
+- It does not identify persons and must not be used to decide about them.
+
+Licence: Apache-2.0. The head model's data is CC0 (MakeHuman).
+"""
