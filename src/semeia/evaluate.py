@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from semeia.data.feeds import evaluation_batches, evaluation_rows
+from semeia.data.feeds import View, evaluation_batches, evaluation_rows
 from semeia.data.formats.faces import FaceFolder
 from semeia.data.samples import Vocabulary
 from semeia.metrics import faces as metrics
 from semeia.systems import qface
 
 MEAN = "mean"
+VIEWS: tuple[View, View] = ("aligned", "upright")
 ANSWERS = ("expression", "au_probability", "au_intensity", "au_sides", "attributes", "age")
 TRUTHS = ("au_occurrence", "au_intensity", "au_sides", "attributes", "age", "pose")
 
@@ -105,7 +106,7 @@ def _read(
                 batch_size=batch_size,
                 limit=limit,
             )
-            for view, margin in zip(("aligned", "upright"), (config.margin_aligned, config.margin_upright), strict=True)
+            for view, margin in zip(VIEWS, (config.margin_aligned, config.margin_upright), strict=True)
         ]
         for tight, loose in zip(*views, strict=True):
             read = model.predict(tight["image"].to(device))

@@ -19,8 +19,8 @@ SIZE = 112
 @pytest.fixture(scope="module")
 def image():
     y, x = np.mgrid[:SIZE, :SIZE]
-    smooth = np.stack([x, y, (x + y) / 2], -1) + 20 * np.sin(x / 2 + y / 3)[..., None]
-    return np.clip(smooth + 40, 0, 255).astype(np.uint8)
+    smooth = np.stack([x, y, (x + y) / 2], -1) + 40
+    return (smooth + generator().normal(0, 15, (SIZE, SIZE, 1))).clip(0, 255).astype(np.uint8)
 
 
 def generator(seed=0):

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from semeia import checkpoint
 from semeia.media.images import find_images, read_image
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops.faces import aligned_matrix, crop, landmarks_68, upright_matrix
-from semeia.recipes.qface import load
 from semeia.records import ActionUnit, Face, FaceReading, FileReading, Pose, Readings, SemeiaError
 from semeia.systems import qface
 
@@ -45,7 +45,7 @@ class FaceReader:
         Raises:
             SemeiaError: The weights do not exist or do not fit, or the finder's parts cannot be had.
         """
-        model, name = load(weights)
+        model, name = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build)
         return cls(model, FaceFinder(), weights=name, device=pick_device(device))
 
     def read(self, image: np.ndarray) -> tuple[FaceReading, ...]:

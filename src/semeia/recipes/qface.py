@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 
 from semeia import checkpoint
 from semeia.data.augment import Augmentation
@@ -36,6 +37,8 @@ class Config:
     """The network."""
     data: tuple[str, ...] = ()
     """Folders in the face format; several are mixed within every batch."""
+    test_data: tuple[str, ...] = ()
+    """Folders whose test split makes the card's table; by default that of ``data``."""
     shares: tuple[float, ...] | None = None
     """Part of each batch that each folder fills; equal parts by default."""
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -108,16 +111,28 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
         margins=(config.model.margin_aligned, config.model.margin_upright),
         seed=config.fit.seed,
     )
-    optimizers = adamw(model, lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizers = adamw(model, lr=config.learning_rate, weight_decay=config.weight_decay, layer_decay=config.layer_decay)
     folders = [s.folder for s in sets]
 
     def validate(task: qface.QFace) -> dict[str, float]:
         scores = evaluate_faces(task, folders, split="val", limit=config.validate, rounds=0)
         return {f"{s.task}/{s.metric}": s.value for s in scores if s.label == MEAN}
 
-    fit(model, {"main": feed}, optimizers, config.fit, evaluate=validate, resume=resume, progress=progress)
-    scores = evaluate_faces(model, folders, split="test", limit=config.test)
+    fit(
+        model,
+        {"main": feed},
+        optimizers,
+        config.fit,
+        evaluate=validate,
+        resume=resume,
+        progress=progress,
+        workers=config.workers,
+    )
     out = Path(config.fit.out) / "checkpoint"
+    if not PartialState().is_main_process:
+        return out
+    held_out = [FaceFolder(folder) for folder in config.test_data] or folders
+    scores = evaluate_faces(model, held_out, split="test", limit=config.test)
     checkpoint.save(out, system="qface", config=config.model, state=model.state_dict(), card=card(config, sets, scores))
     return out
 
@@ -126,7 +141,7 @@ def evaluate(
     weights: str | Path, data: Sequence[str | Path], *, split: str = "test", limit: int | None = None
 ) -> list[Score]:
     """Score bundled weights or a checkpoint folder on a split of data sets."""
-    model, _ = load(weights)
+    model, _ = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build)
     return evaluate_faces(model, [FaceFolder(folder) for folder in data], split=split, limit=limit)
 
 
@@ -164,7 +179,7 @@ def card(config: Config, sets: Sequence[FaceSet], scores: Sequence[Score]) -> st
         steps=f"{config.fit.steps:,}",
         batch=config.batch_size,
         seed=config.fit.seed,
-        commands="\n".join([*(made_by(s.folder) for s in sets), trained_by(config)]),
+        commands="\n".join([*(made_by(FaceFolder(f)) for f in (*config.data, *config.test_data)), trained_by(config)]),
         weak=weakest(scores),
         table=score_table(scores),
     )
@@ -178,7 +193,8 @@ def made_by(folder: FaceFolder) -> str:
     except SemeiaError:
         return f"# {name} was given; it has no manifest"
     settings = manifest.get("settings", {})
-    flags = " ".join(f"--{flag} {settings[flag]}" for flag in ("count", "seed", "size", "samples", "shots"))
+    named = ("count", "seed", "size", "samples", "shots", "split")
+    flags = " ".join(f"--{flag} {settings[flag]}" for flag in named if settings[flag] is not None)
     version = f"world version {settings['version']}, renderer {settings['variant']}"
     return f"semeia make {manifest['world']} worlds/{name} {flags}    # {version}"
 
@@ -186,6 +202,8 @@ def made_by(folder: FaceFolder) -> str:
 def trained_by(config: Config) -> str:
     """The command that trains these weights, with every length that differs from the scale ``small``."""
     folders = " ".join(f"worlds/{Path(folder).name}" for folder in config.data)
+    if config.test_data:
+        folders += " --test_data " + str([f"worlds/{Path(folder).name}" for folder in config.test_data])
     flags = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
     return f"semeia train qface --data {folders} --out runs/qface{flags}"
 
@@ -199,18 +217,6 @@ def weakest(scores: Sequence[Score]) -> str:
         if s.label != MEAN and not s.value >= limits.get((s.task, s.metric), -np.inf)
     ]
     return ", ".join(weak) if weak else "none below the limits"
-
-
-def load(weights: str | Path) -> tuple[qface.QFace, str]:
-    """Bundled weights by name, or a checkpoint folder by path: the model in evaluation mode, and the weights' name.
-
-    Raises:
-        SemeiaError: They do not exist or do not fit.
-    """
-    folder = Path(weights) if Path(weights).is_dir() else checkpoint.bundled(str(weights))
-    model = qface.build(checkpoint.load_config(folder, qface.Config, system="qface"))
-    checkpoint.load_state(folder, model)
-    return model.eval(), folder.resolve().name
 
 
 CARD = """# Q-Face

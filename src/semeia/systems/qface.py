@@ -79,8 +79,8 @@ class Config:
     """Binary attributes. [default: the CelebA names that the face world labels; the paper's CelebA has 40]"""
     label_smoothing: float = 0.1
     """Of the expression loss. [default: SwinFace]"""
-    weights: tuple[float, float, float, float, float] = (1.0, 2.0, 1.0, 1.0, 2.0)
-    """Loss weight of each task in the order of ``TASKS``. [default: losses brought to O(1), spec section 3]"""
+    weights: tuple[float, float, float, float, float] = (1.0, 10.0, 4.0, 0.15, 0.4)
+    """Loss weight of each task in the order of ``TASKS``. [default: like gradients at the trunk on the face world]"""
     age_mean: float = 40.0
     """Years at a zero output. [default: middle of the face world]"""
     age_scale: float = 20.0
@@ -199,7 +199,10 @@ class QFace(Task):
         decoder: Queries that read the tokens.
     """
 
+    mean: Tensor
+    std: Tensor
     au_rarity: Tensor
+    same_task: Tensor
 
     def __init__(
         self, config: Config, *, backbone: Stages, fusion: nn.Module, decoder: QueryDecoder, grid: int

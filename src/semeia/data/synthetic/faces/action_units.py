@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -123,12 +125,16 @@ def draw_talking(rng: np.random.Generator) -> dict[str, float]:
     return {"AU04": u(1, 4), "AU06": u(1, 4), "AU07": u(2, 5)}
 
 
+@dataclass(frozen=True)
+class Palsy:
+    """A paralysis of one side: "left" or "right", and its degree in (0, 1] on a hand-set scale."""
+
+    side: str
+    degree: float
+
+
 def sided(
-    action: Mapping[str, float],
-    *,
-    balance: Mapping[str, tuple[float, float]],
-    palsy_side: str | None = None,
-    palsy_degree: float = 0.0,
+    action: Mapping[str, float], *, balance: Mapping[str, tuple[float, float]], palsy: Palsy | None
 ) -> dict[str, tuple[float, float]]:
     """Intensity on the subject's (left, right) side.
 
@@ -138,9 +144,9 @@ def sided(
     shown = {}
     for unit, intensity in action.items():
         left, right = (1.0, 1.0) if _is_jaw(unit) else balance[unit]
-        if palsy_side is not None and not _is_jaw(unit):
-            left = left * (1 - palsy_degree) if palsy_side == "left" else 1.0
-            right = right * (1 - palsy_degree) if palsy_side == "right" else 1.0
+        if palsy is not None and not _is_jaw(unit):
+            left = left * (1 - palsy.degree) if palsy.side == "left" else 1.0
+            right = right * (1 - palsy.degree) if palsy.side == "right" else 1.0
         shown[unit] = (intensity * left, intensity * right)
     return shown
 
@@ -150,19 +156,14 @@ def _is_jaw(unit: str) -> bool:
 
 
 def target_weights(
-    shown: Mapping[str, tuple[float, float]],
-    *,
-    gaze: tuple[float, float],
-    palsy_side: str | None = None,
-    palsy_degree: float = 0.0,
+    shown: Mapping[str, tuple[float, float]], *, gaze: tuple[float, float], palsy: Palsy | None
 ) -> dict[tuple[str, str], float]:
     """Weights of face targets, keyed by target and half: ("browDownLeft", ""), ("cheekPuff", "left"), ("jawOpen", "").
 
     Args:
         shown: intensity 0-5 of each unit on the (left, right) side.
         gaze: turn of the eyes to the subject's left, and up, in units of the targets.
-        palsy_side: the paralysed side, which droops at rest while the mouth is drawn to the other one.
-        palsy_degree: 0-1.
+        palsy: its side droops at rest while the mouth is drawn to the other one.
     """
     weights: dict[tuple[str, str], float] = {}
     for unit, both in shown.items():
@@ -182,12 +183,12 @@ def target_weights(
     add("eyeLookInRight" if across > 0 else "eyeLookOutRight", abs(across))
     for side in ("Left", "Right"):
         add(("eyeLookUp" if up > 0 else "eyeLookDown") + side, abs(up))
-    if palsy_side is not None:
+    if palsy is not None:
         activity = max([weight for (target, _), weight in weights.items() if target.startswith("mouth")], default=0.0)
         for target, weight in _RESTING.items():
-            add(target + palsy_side.title(), weight * palsy_degree)
-        healthy = "Right" if palsy_side == "left" else "Left"
-        add("mouth" + healthy, (0.12 + 0.28 * activity) * palsy_degree)
+            add(target + palsy.side.title(), weight * palsy.degree)
+        healthy = "Right" if palsy.side == "left" else "Left"
+        add("mouth" + healthy, (0.12 + 0.28 * activity) * palsy.degree)
     return weights
 
 
@@ -200,9 +201,10 @@ def deform(neutral: np.ndarray, weights: Mapping[tuple[str, str], float]) -> np.
     scale = face_scale(neutral)
     vertices = neutral.astype(np.float32).copy()
     step = 1 / (1 + np.exp(-topology.pack.vertices[:, :1] / _HALF_WIDTH))  # (V, 1): 1 on the left side
+    shares: dict[str, Any] = {"": 1.0, "left": step, "right": 1 - step}
     for (target, half), weight in weights.items():
         if abs(weight) > 1e-4:
-            share = {"": 1.0, "left": step, "right": 1 - step}[half]
+            share = shares[half]
             size = 1.0 if "Look" in target else scale
             vertices += (weight * size * share * topology.pack.delta("A/" + target)).astype(np.float32)
     for side, lids in topology.lids.items():

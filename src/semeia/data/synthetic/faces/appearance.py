@@ -8,7 +8,7 @@ Shapes: H = W = TEXTURE texels of a skin texture, N texels of an eye texture.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -202,8 +202,13 @@ def paint_skin(person: Person, rng: np.random.Generator) -> Skin:
     return Skin(np.clip(colour, 0.004, 0.95).astype(np.float32), relief.astype(np.float32), tone)
 
 
-def _paint_lips(mix: object, person: Person, tone: np.ndarray, fine: np.ndarray, rng: np.random.Generator) -> None:
-    assert callable(mix)
+def _paint_lips(
+    mix: Callable[[np.ndarray, np.ndarray], None],
+    person: Person,
+    tone: np.ndarray,
+    fine: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
     natural = linear([0.74, 0.42, 0.40]) * (1 - person.melanin) ** 0.7 + tone * 0.55 * person.melanin
     natural = natural * (1 + rng.normal(0, 0.05, 3))
     stick = linear([rng.uniform(0.55, 0.8), rng.uniform(0.1, 0.35), rng.uniform(0.18, 0.4)])

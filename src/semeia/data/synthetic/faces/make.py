@@ -12,9 +12,10 @@ import io
 import math
 import multiprocessing
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,6 @@ from semeia.records import FaceLabels, SemeiaError
 WORLD_VERSION = 1
 """Raised whenever the same settings would give other bytes."""
 
-SHARD_IMAGES = 100
 SPLITS = ("train", "val", "test")
 _SPLIT_ENDS = (0.8, 0.9, 1.0)
 
@@ -56,6 +56,7 @@ class World:
         samples: light paths a pixel.
         split: name of the split of all images, or None to divide persons by ``split_of``.
         variant: of the renderer.
+        shard_images: images of a full shard.
         pack: SHA-256 of the packed head.
         version: of the world.
     """
@@ -68,6 +69,7 @@ class World:
     samples: int
     split: str | None
     variant: str
+    shard_images: int
     pack: str
     version: int = WORLD_VERSION
 
@@ -75,11 +77,6 @@ class World:
     def shards(self) -> tuple[str, ...]:
         """Names of all shards."""
         return tuple(f"{number:05d}" for number in range(math.ceil(self.count / self.shard_images)))
-
-    @property
-    def shard_images(self) -> int:
-        """Images of a full shard: whole persons, about ``SHARD_IMAGES``."""
-        return max(1, SHARD_IMAGES // self.shots) * self.shots
 
     def images(self, shard: str) -> range:
         """Numbers of the images of a shard."""
@@ -105,6 +102,7 @@ def make_faces(
     split: str | None = None,
     first_identity: int = 0,
     variant: str | None = None,
+    shard_images: int = 100,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Render labelled faces into a folder of shards; run again after a stop, it goes on where it was.
@@ -120,6 +118,7 @@ def make_faces(
         split: put all images into this split; by default persons are divided 80/10/10.
         first_identity: number of the first person, so that two folders of one seed can hold different persons.
         variant: of the renderer; by default the fast one where libLLVM 19 or newer is found.
+        shard_images: images of a full shard, rounded down to whole persons.
         progress: whether to show a progress bar on the terminal.
 
     Returns:
@@ -139,11 +138,14 @@ def make_faces(
         samples=samples,
         split=split,
         variant=variant or choose_variant(),
+        shard_images=max(1, shard_images // shots) * shots,
         pack=load_pack().sha256,
     )
     settings = {"format": "semeia-faces", "world": "faces", "settings": asdict(world), "regions": list(REGIONS)}
     _claim(folder, settings)
     waiting = [shard for shard in world.shards if not face_format.has_shard(folder, shard)]
+    for leftover in (folder / "shards").glob(".*.part.*"):  # of a run that was killed
+        leftover.unlink()
     started, made = time.perf_counter(), sum(len(world.images(shard)) for shard in waiting)
     with _progress(made, shown=progress) as advance:
         _render_shards(folder, world, waiting, workers=min(workers, len(waiting)), advance=advance)
@@ -151,9 +153,8 @@ def make_faces(
     manifest = settings | {"images": count, "shards": [_describe(folder, world, shard) for shard in world.shards]}
     face_format.write_manifest(folder, manifest)
     if progress and made:
-        _say(
-            f"{made} images in {seconds:.0f} s: {seconds / made:.2f} s an image with {min(workers, len(waiting))} workers"
-        )
+        used = min(workers, len(waiting))
+        _say(f"{made} images in {seconds:.0f} s: {seconds / made:.2f} s an image with {used} workers")
     return manifest
 
 
@@ -213,10 +214,9 @@ def shots_of(world: World, shard: str) -> Iterator[Shot]:
 def take(spec: FaceSpec, studio: Studio, *, size: int, samples: int, split: str) -> Shot:
     """Take one shot of a person: labels, PNG bytes, PNG bytes of the region mask, drawn settings."""
     figure, person = studio.figure, spec.person
-    palsy = {"palsy_side": person.palsy_side, "palsy_degree": person.palsy_degree}
-    shown = sided(spec.action, balance=person.balance, **palsy)
-    resting = deform(figure.neutral, target_weights({}, gaze=spec.gaze, **palsy))
-    acting = deform(figure.neutral, target_weights(shown, gaze=spec.gaze, **palsy))
+    shown = sided(spec.action, balance=person.balance, palsy=person.palsy)
+    resting = deform(figure.neutral, target_weights({}, gaze=spec.gaze, palsy=person.palsy))
+    acting = deform(figure.neutral, target_weights(shown, gaze=spec.gaze, palsy=person.palsy))
     camera = place_camera(spec, figure.neutral, size)
     sky = environment(spec.shot_stream(Stream.LIGHT))
     paths = int(spec.shot_stream(Stream.PATHS).integers(2**32))
@@ -241,40 +241,67 @@ def _png(picture: np.ndarray) -> bytes:
 def _render_shards(
     folder: Path, world: World, shards: list[str], *, workers: int, advance: Callable[[int], None]
 ) -> None:
-    """Hand shards to processes; ``advance`` is told how many images are done."""
+    """Share shards out to processes; ``advance`` is told how many images are done."""
     if not shards:
         return
     context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
-    with _one_thread_each(), ProcessPoolExecutor(workers, context, _start, (counter,)) as pool:
-        pending: set[Future[None]] = {pool.submit(_render_shard, folder, world, shard) for shard in shards}
-        while pending:
-            done, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
-            advance(counter.value)
-            for future in done:
-                if future.exception() is not None:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                future.result()
+    taken, finished, complaints = context.Value("q", 0), context.Value("q", 0), context.SimpleQueue()
+    shared = {"taken": taken, "finished": finished, "complaints": complaints}
+    processes = [
+        context.Process(target=_work, args=(folder, world, shards), kwargs=shared, daemon=True) for _ in range(workers)
+    ]
+    try:
+        with _one_thread_each():
+            for process in processes:
+                process.start()
+        while any(process.is_alive() for process in processes):
+            processes[0].join(0.3)
+            advance(finished.value)
+            if any(process.exitcode not in (None, 0) for process in processes):
+                break
+        if any(process.exitcode for process in processes):
+            raise SemeiaError(
+                f"{folder}: a rendering process ended early; run the same command again to go on"
+                if complaints.empty()
+                else complaints.get()
+            )
+        advance(finished.value)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
 
 
-_counter: Any = None
+def _work(folder: Path, world: World, shards: list[str], *, taken: Any, finished: Any, complaints: Any) -> None:
+    """Runs in a process of its own: render the next shard that nobody has taken, until none is left."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        while (number := _count(taken)) < len(shards):
+            face_format.write_shard(folder, shards[number], _counted(shots_of(world, shards[number]), finished))
+    except SemeiaError as error:
+        complaints.put(str(error))
+        sys.exit(1)
 
 
-def _start(counter: Any) -> None:
-    """Runs once in every worker: the counter of finished images is shared by all."""
-    global _counter  # noqa: PLW0603
-    _counter = counter
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
-def _render_shard(folder: Path, world: World, shard: str) -> None:
-    face_format.write_shard(folder, shard, _counted(shots_of(world, shard)))
+def _count(counter: Any) -> int:
+    """Raise a counter shared by processes; gives its value before."""
+    with counter.get_lock():
+        counter.value += 1
+        return int(counter.value) - 1
 
 
-def _counted(shots: Iterator[Shot]) -> Iterator[Shot]:
+def _counted(shots: Iterator[Shot], finished: Any) -> Iterator[Shot]:
     for shot in shots:
         yield shot
-        with _counter.get_lock():
-            _counter.value += 1
+        _count(finished)
 
 
 @contextlib.contextmanager

@@ -183,7 +183,8 @@ def _cached_file() -> Path:
     if not file.exists():
         arrays = build_pack(parts.fetch(PART_NAME))
         waiting = file.with_name(f"{file.stem}.{os.getpid()}.npz")
-        np.savez_compressed(waiting, **arrays)
+        with waiting.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
         waiting.replace(file)
     return file
 

@@ -28,7 +28,6 @@ from semeia.data.synthetic.faces.topology import (
     vertex_normals,
 )
 from semeia.data.synthetic.faces.truth import eye_rotation, openings
-from semeia.records import SemeiaError
 
 REGIONS = (
     "background", "skin", "cloth", "cavity", "teeth", "tongue", "eye_left", "eye_right", "brow", "hair", "lash",
@@ -72,7 +71,7 @@ def find_llvm() -> str | None:
     chosen = os.environ.get("DRJIT_LIBLLVM_PATH")
     if chosen:
         return chosen
-    found = {}
+    found: dict[int, str] = {}
     for pattern in _LIBRARY_FOLDERS:
         for folder in sorted(Path("/").glob(pattern.lstrip("/"))):
             for file in sorted(folder.glob("libLLVM*")):
@@ -88,23 +87,18 @@ def choose_variant() -> str:
     return FAST_VARIANT if find_llvm() else PLAIN_VARIANT
 
 
-@functools.cache
 def _mitsuba(variant: str) -> Any:
     """The renderer, set to a variant and to one thread a process so that sums are always taken in one order."""
     llvm = find_llvm()
     if llvm:
         os.environ["DRJIT_LIBLLVM_PATH"] = llvm
-    try:
-        import drjit
-        import mitsuba
-    except ImportError as error:
-        raise SemeiaError(
-            "the face world needs the renderer mitsuba, which is not installed; "
-            "install it with: pip install 'semeia[synthetic]'"
-        ) from error
-    mitsuba.set_variant(variant)
-    drjit.set_thread_count(1)
-    mitsuba.set_log_level(mitsuba.LogLevel.Error)
+    import drjit
+    import mitsuba
+
+    if mitsuba.variant() != variant:
+        mitsuba.set_variant(variant)
+        drjit.set_thread_count(1)
+        mitsuba.set_log_level(mitsuba.LogLevel.Error)
     return mitsuba
 
 
@@ -194,7 +188,7 @@ class Studio:
             samples: light paths a pixel.
             seed: of the light paths, below 2**32.
         """
-        mi, size = self.mi, camera.size
+        mi, size = _mitsuba(self.variant), camera.size
         scene = mi.load_dict(
             {
                 "type": "scene",
@@ -252,11 +246,11 @@ class Studio:
                 f"eye_{side}", vertices, triangles, vertex_normals(vertices, triangles), uv
             )
         brows = figure.brows.points(*surfaces["skin"])
-        for name, curves, radius in (
+        for name, curves, widths in (
             ("brow", brows, np.full(BROW_HAIRS, BROW_RADIUS)),
             ("hair", figure.strands, figure.strand_radius),
         ):
-            vertices, triangles, normals = ribbons(curves, radius, camera)
+            vertices, triangles, normals = ribbons(curves, widths, camera)
             shapes[name] = self._mesh(name, vertices, triangles, normals)
         lashes, local = np.unique(topology.lashes, return_inverse=True)
         vertices, triangles = acting[lashes], local.reshape(-1, 3)

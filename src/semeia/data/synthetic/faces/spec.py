@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from semeia.data.synthetic.faces.action_units import PROTOTYPES, compatible_units, draw_prototype, draw_talking
+from semeia.data.synthetic.faces.action_units import PROTOTYPES, Palsy, compatible_units, draw_prototype, draw_talking
 from semeia.data.synthetic.faces.pack import load_pack
 
 ANCESTRIES = ("african", "asian", "caucasian")
@@ -72,9 +72,11 @@ class Hair:
 
 @dataclass(frozen=True)
 class Person:
-    """One identity. ``male``, ``muscle``, ``weight``, ``melanin`` and ``beard`` lie in [0, 1]; ``age`` is in years of
-    the MakeHuman convention. ``local`` maps local shape targets to weights, ``balance`` action units to the natural
-    strength of the (left, right) side. ``palsy_side`` is "left", "right" or None.
+    """One identity.
+
+    ``male``, ``muscle``, ``weight``, ``melanin`` and ``beard`` lie in [0, 1]; ``age`` is in years of the MakeHuman
+    convention. ``local`` maps shape targets to weights, ``balance`` action units to the natural strength of the
+    (left, right) side. Brow measures are in decimetres.
     """
 
     age: float
@@ -91,8 +93,7 @@ class Person:
     brow_lift: float
     brow_arch: float
     balance: Mapping[str, tuple[float, float]]
-    palsy_side: str | None
-    palsy_degree: float
+    palsy: Palsy | None
 
 
 @dataclass(frozen=True)
@@ -213,8 +214,7 @@ def _sample_person(of_person: Any) -> Person:
         brow_lift=float(lift),
         brow_arch=float(arch),
         balance=balance,
-        palsy_side=side if has_palsy else None,
-        palsy_degree=degree if has_palsy else 0.0,
+        palsy=Palsy(side, degree) if has_palsy else None,
     )
 
 
@@ -251,8 +251,8 @@ def _sample_shape(rng: np.random.Generator) -> dict[str, float]:
 
 def _sample_hair(rng: np.random.Generator, age: float, male: float, ancestry: Mapping[str, float]) -> Hair:
     dark = 0.8 * ancestry["african"] + 0.33 * ancestry["asian"] + 0.2 * ancestry["caucasian"] > 0.3
-    fair = rng.choice(4, p=[0.3, 0.4, 0.22, 0.08])
-    colour = "black" if dark and rng.random() < 0.8 else HAIR_COLOURS[1 if dark else int(fair)]
+    share = [0.68, 0.24, 0.06, 0.02] if dark else [0.15, 0.40, 0.35, 0.10]
+    colour = HAIR_COLOURS[int(rng.choice(4, p=share))]
     old = np.clip((age - 45) / 35, 0, 1)
     grey = float(np.clip(old * 1.3 - 0.2 + rng.normal(0, 0.2), 0, 1)) if age > 42 else 0.0
     afro = ancestry["african"] > 0.55
@@ -290,8 +290,9 @@ def _sample_action(rng: np.random.Generator, shot: int, age: float) -> tuple[str
         kind = expression = list(PROTOTYPES)[int(rng.integers(len(PROTOTYPES)))]
         action = draw_prototype(rng, expression)
     elif draw < 0.65:
-        units = [unit for unit in sorted(compatible_units()) for _ in range(1 if unit in _DISTRACTORS else 2)]
-        unit = units[int(rng.integers(len(units)))]
+        units = sorted(compatible_units())
+        share = np.array([_SINGLE_SHARE.get(unit, 2.0) for unit in units])
+        unit = units[int(rng.choice(len(units), p=share / share.sum()))]
         kind, action = "single", {unit: float(rng.uniform(2.7 if unit == "AU27" else 1.0, 5.0))}
     elif draw < 0.85:
         kind, action = "mixture", _mixture(rng)
@@ -302,7 +303,8 @@ def _sample_action(rng: np.random.Generator, shot: int, age: float) -> tuple[str
     return kind, expression, action
 
 
-_DISTRACTORS = ("AU18", "AU22", "AU34")
+_SINGLE_SHARE = {"AU18": 1.0, "AU22": 1.0, "AU34": 1.0, "AU14": 6.0, "AU07": 3.0, "AU10": 3.0, "AU23": 3.0, "AU24": 3.0}
+"""How often a unit is shown alone, relative to 2 for those not named: distractors less, units rare elsewhere more."""
 
 
 def _mixture(rng: np.random.Generator) -> dict[str, float]:

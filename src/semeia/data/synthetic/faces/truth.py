@@ -194,6 +194,6 @@ def label(
         box=Box(*(round(float(value), 3) for value in (*low, *(high - low)))),
         landmarks=landmarks.round(3),
         gaze=gaze_direction(neutral, acting, camera),
-        palsy_side=person.palsy_side,
-        palsy_degree=round(person.palsy_degree, 3),
+        palsy_side=None if person.palsy is None else person.palsy.side,
+        palsy_degree=0.0 if person.palsy is None else round(person.palsy.degree, 3),
     )

@@ -1,0 +1,84 @@
+"""From a folder of faces to a checkpoint with its card."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from semeia import checkpoint
+from semeia.data.feeds import FaceSet
+from semeia.data.formats.faces import FaceFolder
+from semeia.recipes import qface as recipe
+from semeia.records import SemeiaError
+from semeia.systems import qface
+
+
+def smoke(faces, out, **changes):
+    config = recipe.smoke()
+    return replace(config, data=(str(faces),), fit=replace(config.fit, out=str(out)), **changes)
+
+
+@pytest.fixture(scope="module")
+def trained(faces, tmp_path_factory):
+    return recipe.train(smoke(faces, tmp_path_factory.mktemp("run")), progress=False)
+
+
+def test_the_smoke_recipe_ends_with_a_checkpoint_that_loads(trained):
+    model, name = checkpoint.load(trained, system="qface", kind=qface.Config, build=qface.build)
+    assert name == "checkpoint"
+    assert model.config == recipe.smoke().model
+
+
+def test_the_card_says_what_was_measured_and_what_it_cannot_tell(trained):
+    card = (trained / "card.md").read_text()
+    assert "| expression | mean | accuracy |" in card
+    assert "24 training images" in card
+    assert "not accuracy on people" in card
+    assert "Not a medical device" in card
+
+
+def test_evaluation_gives_intervals_over_identities(trained, faces):
+    scores = recipe.evaluate(trained, [faces])
+    by_name = {(s.task, s.label, s.metric): s for s in scores}
+    yaw = by_name["pose", "yaw", "mean absolute error, degrees"]
+    assert yaw.low <= yaw.value <= yaw.high
+    assert yaw.count == 8
+    assert by_name["action unit present", "AU12", "F1"].positives is not None
+    assert by_name["age", "mean", "mean absolute error, years"].positives is None
+
+
+def test_a_split_without_images_is_refused(trained, faces):
+    with pytest.raises(SemeiaError, match="nowhere"):
+        recipe.evaluate(trained, [faces], split="nowhere")
+
+
+def test_no_data_is_refused():
+    with pytest.raises(SemeiaError, match="--data"):
+        recipe.train(recipe.smoke())
+
+
+def test_every_folder_needs_its_share(faces, tmp_path):
+    with pytest.raises(SemeiaError, match="share"):
+        recipe.train(smoke(faces, tmp_path, shares=(1.0, 2.0)))
+
+
+def test_rare_units_weigh_more(faces):
+    folder = FaceFolder(faces)
+    weights = recipe.rarity([FaceSet(folder)], qface.Config())
+    rows = folder.select("train")
+    share = np.array([[folder.labels(i).au_occurrence[u] for u in qface.Config().action_units] for i in rows]).mean(0)
+    np.testing.assert_allclose(weights, np.sqrt((1 - share) / share).clip(0.5, 4), rtol=1e-5)
+
+
+def test_every_scale_builds():
+    for name, scale in recipe.SCALES.items():
+        config = scale()
+        if not config.model.pretrained:
+            qface.build(config.model)
+        assert config.fit.steps >= 1, name
+
+
+def test_labels_that_are_hardly_read_are_named():
+    score = recipe.Score("action unit present", "AU23", "F1", 0.31, 0.2, 0.4, 100, 9)
+    good = replace(score, label="AU12", value=0.9)
+    assert recipe.weakest([score, good]) == "AU23 (F1 0.31)"
