@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from ai_edge_litert.interpreter import Interpreter
+from skimage.data import astronaut
 
 from semeia import parts
 from semeia.nn.face_finder import FaceFinder
@@ -36,8 +38,6 @@ def seconds(call: Callable[[], object]) -> float:
 
 def networks() -> list[tuple[str, float, float]]:
     """Name, seconds here, seconds in the original runtime."""
-    from ai_edge_litert.interpreter import Interpreter
-
     rows = []
     for name in ("face-detector", "face-mesh"):
         path = parts.fetch(name)
@@ -55,8 +55,6 @@ def networks() -> list[tuple[str, float, float]]:
 
 def main() -> None:
     """Print both tables."""
-    from skimage.data import astronaut
-
     torch.set_num_threads(1)
     print("| network | here, ms | original runtime, ms | ratio |\n|---|---|---|---|")
     for name, here, there in networks():

@@ -17,7 +17,9 @@ from semeia.data.samples import Vocabulary
 from semeia.metrics import faces as metrics
 from semeia.systems import qface
 
-MEAN = "mean"
+MEAN, ALL = "mean", "all"
+SUMMARIES = (MEAN, ALL)
+"""Labels of the rows that sum a task up."""
 VIEWS: tuple[View, View] = ("aligned", "upright")
 ANSWERS = ("expression", "au_probability", "au_intensity", "au_sides", "attributes", "age")
 TRUTHS = ("au_occurrence", "au_intensity", "au_sides", "attributes", "age", "pose")
@@ -160,7 +162,8 @@ def _scores(  # noqa: PLR0917
         for j, label in enumerate(labels)
     ]  # fmt: skip
     everything = int(known.any(1).sum())
-    return [*rows, Score(task, MEAN, metric, float(values[-1]), float(low[-1]), float(high[-1]), count=everything)]
+    name = MEAN if labels else ALL
+    return [*rows, Score(task, name, metric, float(values[-1]), float(low[-1]), float(high[-1]), count=everything)]
 
 
 def _expression_scores(

@@ -10,9 +10,7 @@ from semeia.predict import faces
 from semeia.records import Box, Face, SemeiaError
 from semeia.systems import qface
 
-TINY = qface.Config(
-    image_size=32, taps=(0, 1, 2), backbone_width=48, backbone_depth=3, width=48, heads=4, hidden=64
-)
+TINY = qface.Config(image_size=32, taps=(0, 1, 2), backbone_width=48, backbone_depth=3, width=48, heads=4, hidden=64)
 
 
 class OneFace:

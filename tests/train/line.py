@@ -1,6 +1,6 @@
 """A training small enough for tests: a line through noisy rows. Run as a script, it trains in processes of its own.
 
-    line.py OUT [plain] [noisy] ...     environment: WORKERS, KILL_AT (steps after which the process kills itself)
+line.py OUT [plain] [noisy] ...     environment: WORKERS, KILL_AT (steps after which the process kills itself)
 """
 
 import os

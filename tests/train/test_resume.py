@@ -19,7 +19,7 @@ FILES = ("model.safetensors", "ema.safetensors", "optimizers.safetensors")
 
 def start(out, *names, ranks=1, **environment):
     """Run ``line.py`` and return its exit status; pipes would wait for the workers that a killed process leaves."""
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", "0"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     path = os.pathsep.join(filter(None, [str(SRC), os.environ.get("PYTHONPATH")]))
     out.mkdir(exist_ok=True)
     with (out / "output.txt").open("w") as output:

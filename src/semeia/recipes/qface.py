@@ -10,6 +10,7 @@ values of published siblings for who has the real data sets (the paper's own cou
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from semeia import checkpoint
 from semeia.data.augment import Augmentation
 from semeia.data.feeds import FaceFeed, FaceSet, positive_units
 from semeia.data.formats.faces import FaceFolder, read_manifest
-from semeia.evaluate import MEAN, Score, evaluate_faces, score_table, vocabulary
+from semeia.evaluate import SUMMARIES, Score, evaluate_faces, score_table, vocabulary
 from semeia.records import SemeiaError
 from semeia.systems import qface
 from semeia.train.loop import Fit, fit
@@ -116,7 +117,7 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
 
     def validate(task: qface.QFace) -> dict[str, float]:
         scores = evaluate_faces(task, folders, split="val", limit=config.validate, rounds=0)
-        return {f"{s.task}/{s.metric}": s.value for s in scores if s.label == MEAN}
+        return {f"{s.task}/{s.metric}": s.value for s in scores if s.label in SUMMARIES}
 
     fit(
         model,
@@ -203,7 +204,7 @@ def trained_by(config: Config) -> str:
     """The command that trains these weights, with every length that differs from the scale ``small``."""
     folders = " ".join(f"worlds/{Path(folder).name}" for folder in config.data)
     if config.test_data:
-        folders += " --test_data " + str([f"worlds/{Path(folder).name}" for folder in config.test_data])
+        folders += f" --test_data '{json.dumps([f'worlds/{Path(folder).name}' for folder in config.test_data])}'"
     flags = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
     return f"semeia train qface --data {folders} --out runs/qface{flags}"
 
@@ -214,7 +215,7 @@ def weakest(scores: Sequence[Score]) -> str:
     weak = [
         f"{s.label} ({s.metric} {s.value:.2f})"
         for s in scores
-        if s.label != MEAN and not s.value >= limits.get((s.task, s.metric), -np.inf)
+        if s.label not in SUMMARIES and not s.value >= limits.get((s.task, s.metric), -np.inf)
     ]
     return ", ".join(weak) if weak else "none below the limits"
 

@@ -17,7 +17,7 @@ from semeia.records import SemeiaError
 pytestmark = pytest.mark.usefixtures("head")
 
 SETTINGS = {
-    "count": 5, "seed": 4, "size": 24, "samples": 1, "shots": 2, "shard_images": 2, "variant": PLAIN_VARIANT,
+    "count": 3, "seed": 4, "size": 24, "samples": 1, "shots": 2, "shard_images": 2, "variant": PLAIN_VARIANT,
     "progress": False,
 }  # fmt: skip
 
@@ -28,7 +28,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, head):
-    """Five tiny images of three persons in three shards, made by one process."""
+    """Three tiny images of two persons in two shards, made by one process."""
     folder = tmp_path_factory.mktemp("world")
     make_faces(folder, workers=1, **SETTINGS)
     return folder
@@ -54,16 +54,14 @@ def test_the_manifest_names_settings_and_every_file(world):
     manifest = json.loads((world / "manifest.json").read_text())
     assert manifest["settings"]["seed"] == 4
     assert manifest["settings"]["version"] == 1
-    assert manifest["images"] == 5
-    assert [shard["images"] for shard in manifest["shards"]] == [2, 2, 1]
+    assert manifest["images"] == 3
+    assert [shard["images"] for shard in manifest["shards"]] == [2, 1]
     assert len(manifest["shards"][0]["files"]["00000.tar"]) == 64
 
 
 def test_everything_is_read_back(world):
     faces = FaceFolder(world)
-    assert [str(key) for key in faces.columns.texts["key"]] == [
-        "000000-00", "000000-01", "000001-00", "000001-01", "000002-00",
-    ]  # fmt: skip
+    assert [str(key) for key in faces.columns.texts["key"]] == ["000000-00", "000000-01", "000001-00"]
     assert faces.image(0).shape == (24, 24, 3)
     assert faces.mask(0).shape == (24, 24)
     assert faces.labels(2).expression == "neutral"
@@ -98,8 +96,8 @@ def test_splits_divide_persons_80_10_10():
 
 
 def test_a_contact_sheet_shows_the_faces_with_captions(world, tmp_path):
-    path = contact_sheet(world, tmp_path / "sheet.png", count=4, columns=3, landmarks=True)
-    assert Image.open(path).size == (3 * 24, 2 * (24 + 12))
+    path = contact_sheet(world, tmp_path / "sheet.png", columns=2, landmarks=True)
+    assert Image.open(path).size == (2 * 24, 2 * (24 + 12))
 
 
 def test_a_contact_sheet_that_cannot_be_written_says_so(world, tmp_path):
