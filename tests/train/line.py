@@ -47,7 +47,7 @@ class Rows:
 
     def batch(self, step, rank, world):
         x = torch.randn(self.size, 4, generator=torch.Generator().manual_seed(step))[rank::world]
-        noise = torch.randn(len(x)) + np.random.randn() + random.gauss(0, 1)
+        noise = torch.randn(len(x)) + np.random.randn() + random.gauss(0, 1)  # noqa: NPY002
         return {"x": x, "y": x @ SLOPE + self.noise * noise}
 
 

@@ -1,4 +1,4 @@
-"""A training that is killed and resumed ends bit for bit like one that is not: with data workers, and with two ranks."""
+"""A killed and resumed training ends bit for bit like one that ran through: with data workers, and with two ranks."""
 
 import os
 import signal

@@ -70,7 +70,7 @@ def compare(module: nn.Module, tensors: Mapping[str, Tensor], *, source: Path) -
     """
     wanted = module.state_dict()
     wrong = [f"tensor {n!r} is missing, expected {_kind(t)}" for n, t in wanted.items() if n not in tensors]
-    for name, found in tensors.items():
+    for name, found in sorted(tensors.items()):  # a file gives them in any order
         if name not in wanted:
             wrong.append(f"tensor {name!r} ({_kind(found)}) is not part of this model")
         elif found.shape != wanted[name].shape or found.is_floating_point() != wanted[name].is_floating_point():

@@ -21,7 +21,7 @@ from accelerate import PartialState
 
 from semeia import checkpoint
 from semeia.data.augment import Augmentation
-from semeia.data.feeds import FaceFeed, FaceSet, positive_units
+from semeia.data.feeds import Balance, FaceFeed, FaceSet, positive_units, rarity_weights
 from semeia.data.formats.faces import FaceFolder, read_manifest
 from semeia.evaluate import SUMMARIES, Score, evaluate_faces, score_table, vocabulary
 from semeia.records import SemeiaError
@@ -48,6 +48,8 @@ class Config:
     """Images a step and process."""
     aligned: float = 0.65
     """Part of the samples that is served aligned; the rest is served unrotated."""
+    balance: Balance = "au"
+    """``au`` draws faces with rare action units and expressions more often, ``none`` all alike."""
     learning_rate: float = 1e-3
     """Peak, reached after the warm-up; a cosine leads to zero."""
     weight_decay: float = 0.05
@@ -157,13 +159,22 @@ def open_sets(config: Config) -> list[FaceSet]:
     shares = config.shares or (1.0,) * len(config.data)
     if len(shares) != len(config.data):
         raise SemeiaError(f"qface: expected a share for each of {len(config.data)} folders, found {len(shares)}")
-    return [FaceSet(FaceFolder(folder), share=share) for folder, share in zip(config.data, shares, strict=True)]
+    return [
+        FaceSet(FaceFolder(folder), share=share, balance=config.balance)
+        for folder, share in zip(config.data, shares, strict=True)
+    ]
 
 
 def rarity(sets: Sequence[FaceSet], model: qface.Config) -> np.ndarray:
-    """(K,) root of negatives over positives of each action unit in the training splits, kept within 0.5 and 4."""
-    positive = np.concatenate([positive_units(s.folder, vocabulary(model))[s.folder.select(s.split)] for s in sets])
-    share = positive.mean(0).clip(1e-3, 1)
+    """(K,) root of negatives over positives of each action unit as it is drawn in training, kept within 0.5 and 4."""
+    names = vocabulary(model)
+    positive, weight = [], []
+    for s in sets:
+        rows = s.folder.select(s.split)
+        positive.append(positive_units(s.folder, names)[rows])
+        drawn = rarity_weights(s.folder, rows, names) if s.balance == "au" else np.ones(len(rows))
+        weight.append(s.share * drawn / drawn.sum())
+    share = np.average(np.concatenate(positive), axis=0, weights=np.concatenate(weight)).clip(1e-3, 1)
     return np.sqrt((1 - share) / share).clip(0.5, 4).astype(np.float32)
 
 

@@ -5,6 +5,7 @@ Works under plain ``python`` and under ``torchrun --nproc-per-node N``; no file 
 
 from __future__ import annotations
 
+import atexit
 import os
 
 import torch
@@ -44,7 +45,7 @@ def accelerator(*, device: str = "auto", precision: str = "auto", several_phases
             os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     # Accelerate keeps one state a process and refuses a second precision; the process group outlives this.
     AcceleratorState._reset_state()
-    return Accelerator(
+    engine = Accelerator(
         cpu=on_cpu,
         mixed_precision=("bf16" if has_bf16(on_cpu=on_cpu) else "no") if precision == "auto" else precision,
         # The loop accumulates; an environment variable of `accelerate launch` must not do it once more.
@@ -52,6 +53,16 @@ def accelerator(*, device: str = "auto", precision: str = "auto", several_phases
         dynamo_backend="no",
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=several_phases)],
     )
+    if engine.num_processes > 1:
+        # A process that exits with its group's threads still running is now and then aborted.
+        atexit.unregister(_leave_group)
+        atexit.register(_leave_group)
+    return engine
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def describe(engine: Accelerator) -> str:

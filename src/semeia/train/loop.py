@@ -113,6 +113,8 @@ def fit(
     journal = Journal(training.out, start=training.step, steps=how.steps, active=engine.is_main_process, show=progress)
     with journal, _interrupts(alone=engine.num_processes == 1) as interrupts, training.open(feeds, workers):
         journal.note(launch.describe(engine) + (f"; going on from {found}" if found else ""))
+        if training.changed:
+            journal.note(f"not as one run would: this state was made with {', '.join(training.changed)}", always=True)
         while training.step < how.steps:
             began = perf_counter()
             values, images, stop = training.take_step(stop=bool(interrupts))
@@ -164,6 +166,7 @@ class _Training:
         self.out = Path(how.out)
         self.step = 0
         self.result: dict[str, float] = {}
+        self.changed: list[str] = []
         self.losses, *ready = engine.prepare(_Losses(task), *optimizers.values())
         self.optimizers: dict[str, Any] = dict(zip(optimizers, ready, strict=True))
         self.ema = None if how.ema is None else Ema(task, decay=how.ema)
@@ -183,16 +186,24 @@ class _Training:
         if found is not None:
             facts = state.load(found, task=self.task, ema=self.ema, optimizers=self.optimizers)
             self.step, self.result = facts["step"], facts["result"]
+            now = self.conditions()
+            self.changed = [f"{name} {value}" for name, value in facts["fit"].items() if now.get(name) != value]
         elif self.engine.is_main_process:
             state.discard(self.out)
         self.engine.wait_for_everyone()
         return found
 
+    def conditions(self) -> dict[str, Any]:
+        """What must be the same for a resumed run to end bit for bit like one that ran through."""
+        chosen = {"precision": self.engine.mixed_precision, "processes": self.engine.num_processes}
+        unrelated = ("out", "log_every", "eval_every", "save_every")
+        return {name: value for name, value in asdict(self.how).items() if name not in unrelated} | chosen
+
     def save(self) -> None:
         """Save the state, in the first process."""
         if not self.engine.is_main_process:
             return
-        facts = {"result": self.result, "fit": {**asdict(self.how), "out": str(self.out)}}
+        facts = {"result": self.result, "fit": self.conditions()}
         state.save(self.out, step=self.step, task=self.task, ema=self.ema, optimizers=self.optimizers, facts=facts)
 
     # -- training

@@ -8,7 +8,6 @@ pytest.importorskip("scipy")
 
 from semeia.data.synthetic.faces.action_units import Palsy, deform, sided, target_weights
 from semeia.data.synthetic.faces.light import place_camera
-from semeia.data.synthetic.faces.spec import sample_spec
 from semeia.data.synthetic.faces.truth import attributes, gaze_direction, label, measured_units
 from semeia.records import ACTION_UNITS, ATTRIBUTES
 
@@ -162,8 +161,8 @@ def test_intensity_is_that_of_the_stronger_side_and_distractors_stay_unlabelled(
     assert (labels.palsy_side, labels.palsy_degree) == ("right", 0.6)
 
 
-def test_attributes_follow_their_rules():
-    person = sample_spec(0, 0, 0).person
+def test_attributes_follow_their_rules(upright):
+    person = upright.person
     hair = dataclasses.replace(person.hair, colour="blond", grey=0.0, bald=0.0)
     young = dataclasses.replace(person, age=30.0, male=0.1, beard=0.0, hair=hair, lipstick=True, brow_thickness=0.03)
     found = attributes(young, {"AU12": 3.0, "AU25": 0.5})
