@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 import semeia
-from semeia.nn.weight_files import assign, compare, read_tensors, write_tensors, write_whole
+from semeia.files import write_whole
+from semeia.nn.weight_files import assign, compare, read_tensors, write_tensors
 from semeia.records import SemeiaError
 
 C = TypeVar("C")

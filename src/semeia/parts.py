@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
+from semeia.files import write_whole
 from semeia.records import SemeiaError
 
 if TYPE_CHECKING:
@@ -229,8 +230,8 @@ def _check_cached(part: Part) -> None:
     _check_hash(path, part.sha256, label=str(path), advice="delete this file and it will be fetched again")
     if state.st_size > _LARGE:
         # A cache that may only be read still answers; it is hashed each time.
-        with suppress(OSError):
-            _write_whole(stamp_path, json.dumps(stamp).encode())
+        with suppress(SemeiaError):
+            write_whole(stamp_path, json.dumps(stamp).encode())
 
 
 def _check_hash(path: Path, expected: str, *, label: str, advice: str) -> None:
@@ -296,13 +297,6 @@ def _member(part: Part, path: Path, *, source: str) -> Iterator[IO[bytes]]:
                 yield stream
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise SemeiaError(f"{source}: expected a package archive, found a broken one ({error})") from error
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".keep-") as folder:
-        whole = Path(folder) / path.name
-        whole.write_bytes(content)
-        whole.replace(path)
 
 
 # The package index ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from semeia.nn.weight_files import assign, read_tensors, write_tensors, write_whole
+from semeia.files import write_whole
+from semeia.nn.weight_files import assign, read_tensors, write_tensors
 from semeia.records import SemeiaError
 
 
@@ -69,6 +70,6 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(SemeiaError, match=r"x: cannot be written \(No space left on device\)"):
+    with pytest.raises(SemeiaError, match=r"x: cannot be written \(no space left on device\)"):
         write_whole(tmp_path / "x", b"new")
     assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [("x", b"old")]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from semeia import files
 from semeia.nn import weight_files
 from semeia.nn.ema import Ema
 from semeia.records import SemeiaError
@@ -74,7 +75,7 @@ def test_killed_at_any_moment_of_saving_a_complete_state_remains(tmp_path, monke
     state.save(tmp_path, step=1, **first, facts={})
 
     calls = []
-    place, name = {"write": (weight_files.os, "fsync"), "rename": (Path, "rename"), "rmtree": (shutil, "rmtree")}[owner]
+    place, name = {"write": (files.os, "fsync"), "rename": (Path, "rename"), "rmtree": (shutil, "rmtree")}[owner]
     original = getattr(place, name)
 
     def killing(*arguments, **named):
@@ -141,8 +142,8 @@ def test_a_folder_that_cannot_be_written_to_is_named_and_nothing_changes(tmp_pat
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(weight_files.os, "fsync", full)
-    with pytest.raises(SemeiaError, match=r"model\.safetensors: cannot be written \(No space left on device\)"):
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(SemeiaError, match=r"model\.safetensors: cannot be written \(no space left on device\)"):
         state.save(tmp_path, step=2, **moved(2), facts={})
     monkeypatch.undo()
     assert state.latest(tmp_path).name == "step-00000001"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semeia.media.files import check_writable, writable_folder
+from semeia.files import check_writable, writable_folder
 from semeia.media.images import write_image
 from semeia.media.overlays import annotate, attention
 from semeia.records import FileReading, SemeiaError

@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
 
     from semeia.data.synthetic.faces.sheet import contact_sheet
-    from semeia.media.files import check_writable
+    from semeia.files import check_writable
 
     check_writable(args.out)
     contact_sheet(args.world, args.out, count=args.count, columns=args.columns, landmarks=args.landmarks)

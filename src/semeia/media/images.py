@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from semeia.files import whole_file
 from semeia.records import SemeiaError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
@@ -128,13 +128,8 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     path = Path(path)
     if path.suffix.lower() not in _WRITE_OPTIONS:
         raise SemeiaError(f"{path}: expected a name that ends in {', '.join(_WRITE_OPTIONS)}")
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-            whole = Path(folder) / path.name
-            Image.fromarray(image).save(whole, **_WRITE_OPTIONS[path.suffix.lower()])
-            whole.replace(path)
-    except OSError as error:
-        raise SemeiaError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with whole_file(path) as part:
+        Image.fromarray(image).save(part, **_WRITE_OPTIONS[path.suffix.lower()])
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -12,7 +12,7 @@ from math import radians
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semeia.media.files import check_writable, whole_file
+from semeia.files import check_writable, whole_file
 from semeia.records import (
     ACTION_UNITS,
     ATTRIBUTES,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,25 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from semeia.files import write_whole
 from semeia.records import SemeiaError
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write ``content`` so that ``file`` is either what it was or complete, even if the process is killed.
-
-    Raises:
-        SemeiaError: The folder cannot be written to, or the disk is full.
-    """
-    part = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SemeiaError(f"{file}: cannot be written ({error.strerror}); nothing was changed") from error
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:

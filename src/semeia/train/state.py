@@ -18,8 +18,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from semeia.files import write_whole
 from semeia.nn.ema import Ema
-from semeia.nn.weight_files import assign, read_tensors, write_tensors, write_whole
+from semeia.nn.weight_files import assign, read_tensors, write_tensors
 from semeia.records import SemeiaError
 
 _COMPLETE = re.compile(r"step-\d{8}")

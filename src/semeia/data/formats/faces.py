@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import io
 import json
-import secrets
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from semeia.data.formats.face_columns import FaceColumns, columns_of, concatenate, read_table, table
+from semeia.files import whole_file, writable_folder, write_whole
 from semeia.records import FaceLabels, SemeiaError
 
 Sample = tuple[FaceLabels, bytes, bytes | None, Mapping[str, Any]]
@@ -54,8 +53,9 @@ def write_shard(folder: str | Path, name: str, samples: Iterable[Sample]) -> Non
         SemeiaError: A sample breaks the format, or the folder cannot be written to. What stood there stays as it was.
     """
     tar_path, labels_path = shard_paths(folder, name)
-    with _writing(tar_path) as tar_part, _writing(labels_path) as labels_part:
-        tar_path.parent.mkdir(parents=True, exist_ok=True)
+    writable_folder(tar_path.parent)
+    # The labels appear last, when the block of the images has ended.
+    with whole_file(labels_path) as labels_part, whole_file(tar_path) as tar_part:
         labels: list[tuple[FaceLabels, Mapping[str, Any]]] = []
         with tarfile.open(tar_part, "w", format=tarfile.GNU_FORMAT) as tar:
             for face, image, mask, extra in samples:
@@ -71,8 +71,6 @@ def write_shard(folder: str | Path, name: str, samples: Iterable[Sample]) -> Non
         pq.write_table(rows, labels_part, compression="zstd", version="2.6")
         # Labels of an older shard of this name must not stand beside the new images, even for a moment.
         labels_path.unlink(missing_ok=True)
-        tar_part.replace(tar_path)
-        labels_part.replace(labels_path)
 
 
 def has_shard(folder: str | Path, name: str) -> bool:
@@ -95,11 +93,8 @@ def shard_paths(folder: str | Path, name: str) -> tuple[Path, Path]:
 
 def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> None:
     """Write ``manifest.json``, whole or not at all: keys sorted, so that equal manifests have equal bytes."""
-    path = Path(folder) / "manifest.json"
-    with _writing(path) as part:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        part.replace(path)
+    content = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+    write_whole(writable_folder(folder) / "manifest.json", content.encode())
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -118,19 +113,6 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise SemeiaError(f"{path}: expected a JSON object, found {type(manifest).__name__}")
     return manifest
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``; removed again unless the block renames it."""
-    part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
-    try:
-        yield part
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SemeiaError(f"{path}: cannot be written ({reason}); name a folder that you may write to") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _image_suffix(image: bytes, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +26,23 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         yield part
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
         part.replace(path)
     except OSError as error:
         raise SemeiaError(_cannot_write(path, error)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` is either what it was or complete, even if the process is killed.
+
+    Raises:
+        SemeiaError: The file cannot be written.
+    """
+    with whole_file(path) as part:
+        part.write_bytes(content)
 
 
 def check_writable(path: str | Path) -> None:

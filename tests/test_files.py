@@ -1,6 +1,6 @@
 import pytest
 
-from semeia.media.files import check_writable, whole_file, writable_folder
+from semeia.files import check_writable, whole_file, writable_folder
 from semeia.records import SemeiaError
 
 
