@@ -7,10 +7,14 @@ import pytest
 
 from semeia import checkpoint
 from semeia.data.feeds import FaceSet
-from semeia.data.formats.faces import FaceFolder
+from semeia.data.formats.faces import FaceFolder, write_manifest
 from semeia.recipes import qface as recipe
 from semeia.records import SemeiaError
 from semeia.systems import qface
+
+WORLD = {
+    "count": 40, "seed": 7, "size": 64, "samples": 4, "shots": 2, "split": None, "version": 1, "variant": "scalar_rgb"
+}  # fmt: skip
 
 
 def smoke(faces, out, **changes):
@@ -32,9 +36,21 @@ def test_the_smoke_recipe_ends_with_a_checkpoint_that_loads(trained):
 def test_the_card_says_what_was_measured_and_what_it_cannot_tell(trained):
     card = (trained / "card.md").read_text()
     assert "| expression | all | accuracy |" in card
-    assert "24 training images" in card
-    assert "not accuracy on people" in card
+    assert "24 images of" in card
     assert "Not a medical device" in card
+
+
+def test_only_a_card_of_rendered_faces_says_so(trained, faces):
+    assert "Rendered faces only" not in (trained / "card.md").read_text()
+    write_manifest(faces, {"world": "faces", "settings": WORLD})
+    try:
+        config = smoke(faces, "nowhere")
+        text = recipe.card(config, recipe.open_sets(config), [])
+    finally:
+        (faces / "manifest.json").unlink()
+    assert "Rendered faces only" in text
+    assert "not accuracy on people" in text
+    assert "--count 40 --seed 7 --size 64 --samples 4 --shots 2    # world version 1" in text
 
 
 def test_evaluation_gives_intervals_over_identities(trained, faces):

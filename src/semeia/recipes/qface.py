@@ -14,6 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -180,40 +181,51 @@ def rarity(sets: Sequence[FaceSet], model: qface.Config) -> np.ndarray:
 
 def card(config: Config, sets: Sequence[FaceSet], scores: Sequence[Score]) -> str:
     """The model card: what the weights learned from, what they were measured on, what they cannot tell."""
-    sizes = ", ".join(
-        f"{len(s.folder.select(s.split)):,} training images of {Path(s.folder.folder).name}" for s in sets
-    )
+    folders = [FaceFolder(folder) for folder in dict.fromkeys((*config.data, *config.test_data))]
+    sizes = " and ".join(f"{len(s.folder.select(s.split)):,} images of {s.folder.folder.name}" for s in sets)
+    rendered = all(world(folder) for folder in folders)
     return CARD.format(
         expressions=", ".join(config.model.expressions),
         units=", ".join(config.model.action_units),
         attributes=", ".join(config.model.attributes),
+        origin="Rendered faces only, no photograph of a person" if rendered else "Labelled faces",
         sizes=sizes,
         steps=f"{config.fit.steps:,}",
         batch=config.batch_size,
         seed=config.fit.seed,
-        commands="\n".join([*(made_by(FaceFolder(f)) for f in (*config.data, *config.test_data)), trained_by(config)]),
+        commands="\n".join([*map(made_by, folders), trained_by(config)]),
+        meaning=RENDERED if rendered else "",
+        limits=RENDERED_LIMITS if rendered else "",
         weak=weakest(scores),
         table=score_table(scores),
     )
 
 
-def made_by(folder: FaceFolder) -> str:
-    """The command that makes a folder, as its manifest tells."""
-    name = Path(folder.folder).name
+def world(folder: FaceFolder) -> dict[str, Any]:
+    """Settings of the rendered world that a folder is, or nothing where it is none."""
     try:
         manifest = read_manifest(folder.folder)
     except SemeiaError:
-        return f"# {name} was given; it has no manifest"
-    settings = manifest.get("settings", {})
+        return {}
+    return manifest["settings"] if manifest.get("world") == "faces" else {}
+
+
+def made_by(folder: FaceFolder) -> str:
+    """The command that makes a folder, as its manifest tells."""
+    settings = world(folder)
+    if not settings:
+        return f"# {folder.folder.name} was given"
     named = ("count", "seed", "size", "samples", "shots", "split")
     flags = " ".join(f"--{flag} {settings[flag]}" for flag in named if settings[flag] is not None)
     version = f"world version {settings['version']}, renderer {settings['variant']}"
-    return f"semeia make {manifest['world']} worlds/{name} {flags}    # {version}"
+    return f"semeia make faces worlds/{folder.folder.name} {flags}    # {version}"
 
 
 def trained_by(config: Config) -> str:
-    """The command that trains these weights, with every length that differs from the scale ``small``."""
+    """The command that trains these weights from the scale ``small``; of other changes, only its length is told."""
     folders = " ".join(f"worlds/{Path(folder).name}" for folder in config.data)
+    if config.shares:
+        folders += f" --shares '{json.dumps(config.shares)}'"
     if config.test_data:
         folders += f" --test_data '{json.dumps([f'worlds/{Path(folder).name}' for folder in config.test_data])}'"
     flags = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
@@ -231,6 +243,14 @@ def weakest(scores: Sequence[Score]) -> str:
     return ", ".join(weak) if weak else "none below the limits"
 
 
+RENDERED = """
+They say how well the mechanism was learned. **They are not accuracy on people**, which was not measured."""
+
+RENDERED_LIMITS = """
+- Age, sex and skin of the rendered faces are sliders of a head model; the readings inherit its conventions.
+- The rendered faces lack much of real life: most of the world's hair, hands, glasses, masks, make-up and light.
+- Palsy in the rendered faces is set by hand; a difference between the sides is no diagnosis."""
+
 CARD = """# Q-Face
 One model that reads in a face: expression, action units with FACS intensity 0-5 and a reading for each side,
 attributes, apparent age in years, and head pose in degrees.
@@ -240,7 +260,7 @@ attributes, apparent age in years, and head pose in degrees.
 - Attributes: {attributes}
 
 ## What it learned from
-Rendered faces only, no photograph of a person: {sizes}. {steps} steps of {batch} images, seed {seed}.
+{origin}: {sizes}. {steps} steps of {batch} images, seed {seed}.
 The commands that make these weights:
 
 ```
@@ -248,19 +268,15 @@ The commands that make these weights:
 ```
 
 ## What was measured
-On rendered faces of identities that it never saw (split `test`); intervals are 95 % over identities. They say how well
-the mechanism was learned. **They are not accuracy on people**, which was not measured.
+The split `test`, identities that training never saw; intervals are 95 % over identities.{meaning}
 
 {table}
 
 Hardly read (F1 below 0.5, balanced accuracy below 0.7): {weak}.
 
 ## What it cannot tell
-- An expression is what muscles show, not what a person feels.
-- Age, sex and skin of the rendered faces are sliders of a head model; the readings inherit its conventions.
-- The rendered faces lack much of real life: most of the world's hair, hands, glasses, masks, make-up and light.
-- Palsy in the rendered faces is set by hand; a difference between the sides is no diagnosis. Not a medical device.
-- It does not identify persons and must not be used to decide about them.
+- An expression is what muscles show, not what a person feels.{limits}
+- It does not identify persons and must not be used to decide about them. Not a medical device.
 
-Licence: Apache-2.0. The head model's data is CC0 (MakeHuman).
+Licence: Apache-2.0.
 """
