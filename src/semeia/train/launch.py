@@ -88,5 +88,6 @@ def has_bf16(*, on_cpu: bool) -> bool:
     """Whether the device multiplies in bf16 (on others it is slower than float32)."""
     if not on_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    abilities = torch.cpu.get_capabilities()
+    # Torch 2.11 may not know the question; float32 is then the safe answer.
+    abilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
