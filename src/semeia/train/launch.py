@@ -89,5 +89,5 @@ def has_bf16(*, on_cpu: bool) -> bool:
     if not on_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Torch 2.11 may not know the question; float32 is then the safe answer.
-    abilities = getattr(torch.cpu, "get_capabilities", dict)()
+    abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
