@@ -160,8 +160,8 @@ def _headed(stream: BinaryIO, path: Path, *, max_pixels: int) -> Image.Image:
             raise SemeiaError(f"{path}: expected a JPEG, PNG or WebP picture, found {_kind(stream)}") from error
         except Image.DecompressionBombError as error:
             # Pillow tells the number in its words alone: "Image size (900000000 pixels) exceeds limit of ...".
-            found = re.search(r"\d+", str(error))
-            size = f"{int(found[0]):,}" if found else "far more"
+            number = re.search(r"\d+", str(error))
+            size = f"{int(number[0]):,}" if number else "far more"
             raise SemeiaError(f"{path}: expected at most {max_pixels:,} pixels, found {size}; shrink it") from error
         except (OSError, SyntaxError, ValueError) as error:
             raise SemeiaError(f"{path}: damaged, its header cannot be read ({error})") from error
