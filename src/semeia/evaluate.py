@@ -60,7 +60,9 @@ def evaluate_faces(
     rounds: int = 1000,
     batch_size: int = 64,
 ) -> list[Score]:
-    """Read a split as ``semeia analyze`` would, every task from its own crop, and score every label.
+    """Read a split, every task from its own crop, and score every label.
+
+    Crops are cut by the labelled landmarks, not by the finder's, whose errors are therefore not in the scores.
 
     Args:
         model: Q-Face, on its device; left as it was (training or evaluation mode).

@@ -22,6 +22,9 @@ ACTION_UNITS = (
 )  # fmt: skip
 """FACS action units that the bundled face reader answers for; numbers are zero-padded as OpenFace writes them."""
 
+PRESENT = 2
+"""FACS intensity (B) from which an action unit counts as present, as DISFA is binarised."""
+
 ATTRIBUTES = (
     "Bald", "Black_Hair", "Blond_Hair", "Brown_Hair", "Bushy_Eyebrows", "Gray_Hair",
     "Male", "Mouth_Slightly_Open", "No_Beard", "Smiling", "Wearing_Lipstick", "Young",

@@ -7,9 +7,9 @@ import pytest
 
 from semeia import checkpoint
 from semeia.data.feeds import FaceSet
-from semeia.data.formats.faces import FaceFolder, write_manifest
+from semeia.data.formats.faces import FaceFolder, write_manifest, write_shard
 from semeia.recipes import qface as recipe
-from semeia.records import SemeiaError
+from semeia.records import FaceLabels, SemeiaError
 from semeia.systems import qface
 
 WORLD = {
@@ -84,6 +84,17 @@ def test_rare_units_weigh_more(faces):
     rows = folder.select("train")
     share = np.array([[folder.labels(i).au_occurrence[u] for u in qface.Config().action_units] for i in rows]).mean(0)
     np.testing.assert_allclose(weights, np.sqrt((1 - share) / share).clip(0.5, 4), rtol=1e-5)
+
+
+def test_a_set_without_unit_labels_does_not_make_units_rarer(faces, tmp_path):
+    labelled = FaceSet(FaceFolder(faces), balance="none")
+    whole = recipe.rarity([labelled], qface.Config())
+    source = FaceFolder(faces)
+    bare = ((FaceLabels(key=f"{i}", split="train", age=30.0), source.image_bytes(i), None, {}) for i in range(9))
+    write_shard(tmp_path, "00000", bare)
+    unlabelled = FaceSet(FaceFolder(tmp_path), balance="none")
+    np.testing.assert_allclose(recipe.rarity([labelled, unlabelled], qface.Config()), whole, rtol=1e-5)
+    np.testing.assert_allclose(recipe.rarity([unlabelled], qface.Config()), 1.0)
 
 
 def test_every_scale_builds():

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from semeia.data.augment import Augmentation, develop, jittered, sample_jitter
 from semeia.data.formats.faces import FaceFolder
-from semeia.data.samples import PRESENT, FaceTargets, Vocabulary, collate, face_targets, flip, turn, without_roll
+from semeia.data.samples import FaceTargets, Vocabulary, collate, face_targets, flip, turn, without_roll
 from semeia.ops.faces import aligned_matrix, crop, upright_matrix
-from semeia.records import SemeiaError
+from semeia.records import PRESENT, SemeiaError
 
 View = Literal["aligned", "upright"]
 Balance = Literal["none", "au"]
@@ -233,6 +233,12 @@ def positive_units(folder: FaceFolder, vocabulary: Vocabulary) -> np.ndarray:
     occurrence = folder.columns.matrix([f"{name}_c" for name in vocabulary.action_units])
     intensity = folder.columns.matrix([f"{name}_r" for name in vocabulary.action_units])
     return np.where(np.isnan(occurrence), intensity >= PRESENT, occurrence == 1)
+
+
+def labelled_units(folder: FaceFolder, vocabulary: Vocabulary) -> np.ndarray:
+    """(all faces, K) whether anything is known of each unit's presence."""
+    columns = [folder.columns.matrix([f"{name}_{what}" for name in vocabulary.action_units]) for what in "cr"]
+    return ~np.isnan(columns[0]) | ~np.isnan(columns[1])
 
 
 def _classes(folder: FaceFolder, indices: np.ndarray, vocabulary: Vocabulary) -> list[np.ndarray]:

@@ -25,10 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, FaceLabels
-
-PRESENT = 2.0
-"""Intensity from which a unit counts as present where only its intensity is labelled (DISFA's protocol)."""
+from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, PRESENT, FaceLabels
 
 ROLL = 2
 """Place of the roll angle in a pose."""

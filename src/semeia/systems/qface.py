@@ -24,13 +24,12 @@ from torch import Tensor, nn
 
 from semeia.nn.query_attention import QueryDecoder
 from semeia.nn.stages import Stages, stages
-from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS
+from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, PRESENT
 from semeia.task import Task
 
 TASKS = ("expression", "action_units", "attributes", "age", "pose")
 ANGLES = ("yaw", "pitch", "roll")
 LEVELS = 5  # FACS intensities A to E
-PRESENT = 2  # an action unit counts as present from intensity B on, as DISFA is binarised
 
 
 @dataclass(frozen=True)
@@ -162,11 +161,11 @@ class LabelReadout(nn.Module):
 
 
 class IntensityLevels(nn.Module):
-    """From one score to FACS intensity and occurrence that cannot contradict one another.
+    """From one score to FACS intensity and occurrence, so that the one rises with the other.
 
     Each unit has rising thresholds b_1 < ... < b_5 and P(intensity >= t) = sigmoid(z - b_t). The expected intensity is
-    the sum over t; the unit is present when P(intensity >= 2) is at least one half. Cumulative link model; own choice,
-    since users of other tools meet units that are absent with a high intensity.
+    the sum over t; the unit is present when P(intensity >= 2) is at least one half. Both rise with the score, so each
+    unit counts as present from one fixed intensity on. Cumulative link model; own choice.
     """
 
     def __init__(self, units: int) -> None:

@@ -9,10 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from semeia.data.formats.faces import FaceFolder
-from semeia.records import FaceLabels, SemeiaError
+from semeia.records import PRESENT, FaceLabels, SemeiaError
 
 _CAPTION_HEIGHT = 12
-_PRESENT = 2.0
 
 
 def contact_sheet(
@@ -70,7 +69,7 @@ def _tile(image: np.ndarray, labels: FaceLabels, *, landmarks: bool) -> np.ndarr
 def caption(labels: FaceLabels) -> str:
     """Expression, or else the present action units without "AU"; then the age, and the side of a palsy."""
     units = sorted(labels.au_intensity, key=lambda unit: -labels.au_intensity[unit])
-    present = "+".join(unit.removeprefix("AU") for unit in units if labels.au_intensity[unit] >= _PRESENT)
+    present = "+".join(unit.removeprefix("AU") for unit in units if labels.au_intensity[unit] >= PRESENT)
     words = [labels.expression or present[:11] or "-"]
     if labels.age is not None:
         words.append(f"{labels.age:.0f}")

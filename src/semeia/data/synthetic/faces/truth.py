@@ -18,10 +18,7 @@ from semeia.data.synthetic.faces.action_units import TARGETS, face_scale
 from semeia.data.synthetic.faces.light import Camera
 from semeia.data.synthetic.faces.spec import FaceSpec, Person
 from semeia.data.synthetic.faces.topology import fit_sphere, load_topology
-from semeia.records import ACTION_UNITS, Box, FaceLabels, Pose
-
-PRESENT = 2.0
-"""A unit counts as present from this intensity on (FACS B)."""
+from semeia.records import ACTION_UNITS, PRESENT, Box, FaceLabels, Pose
 
 MEASURED = ("AU05", "AU07", "AU25", "AU26", "AU27", "AU43")
 """Units that are read off the mesh."""
