@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from semeia.data.synthetic.faces.haircuts import Hair
 from semeia.data.synthetic.faces.pack import load_pack
-from semeia.data.synthetic.faces.spec import Hair, Person
+from semeia.data.synthetic.faces.spec import Person
 from semeia.data.synthetic.faces.topology import (
     AZIMUTH_LIMIT,
     HEIGHT_LIMITS,

@@ -12,7 +12,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from semeia.data.synthetic.faces.appearance import hairline
-from semeia.data.synthetic.faces.spec import Hair, Person
+from semeia.data.synthetic.faces.haircuts import Hair
+from semeia.data.synthetic.faces.spec import Person
 from semeia.data.synthetic.faces.topology import AXIS_DEPTH, BROW, canonical, load_topology, vertex_normals
 
 STRANDS = 8500

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from semeia.data.synthetic.faces.action_units import PROTOTYPES, Palsy, compatible_units, draw_prototype, draw_talking
-from semeia.data.synthetic.faces.pack import load_pack
+from semeia.data.synthetic.faces.haircuts import Hair, sample_hair
+from semeia.data.synthetic.faces.identity import sample_shape
 
 ANCESTRIES = ("african", "asian", "caucasian")
-HAIR_COLOURS = ("black", "brown", "blond", "red")
 
 
 class Stream(enum.IntEnum):
@@ -38,6 +38,8 @@ class Stream(enum.IntEnum):
     BROWS = 7
     HAIR = 8
     CLOTH = 9
+    WARDROBE = 10
+    WRINKLES = 11
     ACTION = 101
     POSE = 102
     CAMERA = 103
@@ -46,28 +48,10 @@ class Stream(enum.IntEnum):
     TONE = 106
     SENSOR = 107
     PATHS = 108
-
-
-@dataclass(frozen=True)
-class Hair:
-    """A haircut. Lengths in decimetres of the adult head; ``colour`` is a class of ``HAIR_COLOURS``.
-
-    ``grey`` is the share of grey, ``bald`` the share of bare crown, ``line`` lifts the hairline, ``parting`` is its x,
-    ``forward`` combs to the front, ``curl`` and ``lift`` are relative to one step of a strand.
-    """
-
-    colour: str
-    shade: float
-    grey: float
-    bald: float
-    length: float
-    long: bool
-    line: float
-    parting: float
-    forward: float
-    curl: float
-    lift: float
-    weight: float
+    PROPS = 109
+    LENS = 110
+    AFFECT = 111
+    CAPTION = 112
 
 
 @dataclass(frozen=True)
@@ -205,9 +189,9 @@ def _sample_person(of_person: Any) -> Person:
         ancestry=ancestry,
         muscle=float(muscle),
         weight=float(weight),
-        local=_sample_shape(of_person(Stream.SHAPE)),
+        local=sample_shape(of_person(Stream.SHAPE)),
         melanin=melanin,
-        hair=_sample_hair(looks, age, male, ancestry),
+        hair=sample_hair(looks, age, male, ancestry),
         beard=beard if male > 0.6 and age > 17 else 0.0,
         lipstick=lipstick and male < 0.4 and age > 16,
         brow_thickness=thickness,
@@ -215,68 +199,6 @@ def _sample_person(of_person: Any) -> Person:
         brow_arch=float(arch),
         balance=balance,
         palsy=Palsy(side, degree) if has_palsy else None,
-    )
-
-
-_SPREAD = {
-    "nose": 0.45, "eyes": 0.35, "mouth": 0.38, "chin": 0.4, "cheek": 0.5, "forehead": 0.4, "head": 0.18,
-    "ears": 0.35, "eyebrows": 0.4, "neck": 0.3, "asym": 0.10,
-}  # fmt: skip
-_DAMPED = (  # words in a target's name, and the share of its spread that still looks like a person
-    (("trans",), 0.35),
-    (("head-age", "septum", "head-trans", "head-scale", "mouth-scale", "prognath"), 0.35),
-    (("shape-pointed", "shape-tri", "head-angle"), 0.2),
-    (("eye-push", "eye-height", "jaw-drop", "lips"), 0.5),
-)
-
-
-def _sample_shape(rng: np.random.Generator) -> dict[str, float]:
-    """Sparse half-normal weights of the local targets; paired features get nearly the same weight on both sides."""
-    weights: dict[str, float] = {}
-    for name in load_pack().index:
-        folder, _, target = name.removeprefix("L/").partition("/")
-        if not name.startswith("L/") or target.startswith("r-"):
-            continue
-        draw, size, tilt = rng.random(), abs(rng.normal()), rng.normal(1, 0.04)
-        spread = _SPREAD[folder]
-        for words, share in _DAMPED:
-            spread *= share if any(word in target for word in words) else 1.0
-        if draw < (0.25 if folder == "asym" else 0.3):
-            weights[name] = float(min(size, 2.0) * spread)
-            if target.startswith("l-"):
-                weights[f"L/{folder}/r-{target[2:]}"] = float(weights[name] * tilt)
-    curve = float(np.clip(rng.normal(0.22, 0.1), 0, 0.45))  # the resting mouth of the base mesh turns down
-    return weights | {"A/mouthSmileLeft": curve, "A/mouthSmileRight": curve}
-
-
-def _sample_hair(rng: np.random.Generator, age: float, male: float, ancestry: Mapping[str, float]) -> Hair:
-    dark = 0.8 * ancestry["african"] + 0.33 * ancestry["asian"] + 0.2 * ancestry["caucasian"] > 0.3
-    share = [0.68, 0.24, 0.06, 0.02] if dark else [0.15, 0.40, 0.35, 0.10]
-    colour = HAIR_COLOURS[int(rng.choice(4, p=share))]
-    old = np.clip((age - 45) / 35, 0, 1)
-    grey = float(np.clip(old * 1.3 - 0.2 + rng.normal(0, 0.2), 0, 1)) if age > 42 else 0.0
-    afro = ancestry["african"] > 0.55
-    long = bool(male < 0.5 and rng.random() < 0.65 and age > 4)
-    bald = float(np.clip(rng.normal((age - 30) / 110, 0.25), 0, 0.97)) if male > 0.6 and age > 30 else 0.0
-    bald = bald if bald >= 0.3 else 0.0
-    length = float(rng.uniform(1.2, 1.9) if long else rng.uniform(0.18, 0.5))
-    line, parting, forward = rng.normal(-0.06, 0.05), rng.choice([-0.25, 0.0, 0.25]), rng.uniform(-0.7, 0.15)
-    curl, lift = rng.uniform(0.03, 0.09), rng.uniform(0.05, 0.25)
-    if afro:
-        length = float(rng.uniform(0.06, 0.35)) * (1.6 if male < 0.5 else 0.8)
-    return Hair(
-        colour=colour,
-        shade=float(rng.random()),
-        grey=grey,
-        bald=bald,
-        length=length * (0.4 if age < 4 else 1.0),
-        long=long and not afro,
-        line=float(line) + 0.12 * bald,
-        parting=float(parting),
-        forward=float(forward),
-        curl=0.35 if afro else float(curl),
-        lift=0.9 if afro else float(lift),
-        weight=0.0 if afro else 2.2 if long else 0.18,
     )
 
 
