@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
-"""The seven classes of RAF-DB and AffectNet-7, in this library's order."""
+EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
+"""The eight classes of AffectNet-8, in this library's order; the first seven are those of RAF-DB and AffectNet-7."""
 
 ACTION_UNITS = (
     "AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12", "AU14",
@@ -28,8 +28,11 @@ PRESENT = 2
 ATTRIBUTES = (
     "Bald", "Black_Hair", "Blond_Hair", "Brown_Hair", "Bushy_Eyebrows", "Gray_Hair",
     "Male", "Mouth_Slightly_Open", "No_Beard", "Smiling", "Wearing_Lipstick", "Young",
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Bags_Under_Eyes", "Bangs", "Big_Lips", "Big_Nose", "Chubby", "Eyeglasses",
+    "Goatee", "Heavy_Makeup", "Mustache", "Narrow_Eyes", "Pale_Skin", "Receding_Hairline", "Rosy_Cheeks",
+    "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Mask",
 )  # fmt: skip
-"""CelebA attribute names, used where the label means the same."""
+"""CelebA attribute names, used where the label means the same; "Mask", a mask over the mouth, is none of CelebA's."""
 
 READINGS_VERSION = 1
 """Version of the JSON that ``Readings.as_dict`` describes."""
@@ -78,17 +81,19 @@ class ActionUnit:
     """One action unit: ``intensity`` on the FACS scale 0-5 (A = 1 ... E = 5) and ``probability`` that it is present.
 
     ``left`` and ``right`` are intensities of the subject's own sides, absent where the reader does not tell sides.
+    ``threshold`` is the probability from which on the unit counts as present; weights hold one for each unit.
     """
 
     probability: float
     intensity: float
     left: float | None = None
     right: float | None = None
+    threshold: float = 0.5
 
     @property
     def occurrence(self) -> bool:
-        """Whether the unit counts as present (probability of at least one half)."""
-        return self.probability >= 0.5
+        """Whether the unit counts as present: its probability reaches its threshold."""
+        return self.probability >= self.threshold
 
 
 @dataclass(frozen=True)
@@ -186,16 +191,19 @@ class Readings:
 class FaceLabels:
     """What is known about one face image of a data set; any part may be missing (None, or absent from a mapping).
 
+    ``compound`` names a compound expression as RAF-DB does ("happily surprised"); ``expression`` is then None.
     ``au_occurrence`` maps names to 0 or 1; ``au_intensity``, ``au_left`` and ``au_right`` map names to 0-5 (FACS);
     ``attributes`` maps names to 0 or 1; ``age`` is in years; ``landmarks`` is (68, 2) in pixels, iBUG order as seen in
-    the picture; ``gaze`` is a unit vector (x right, y down, z into the picture) in camera coordinates; ``valence`` and
-    ``arousal`` lie in [-1, 1]; ``palsy_degree`` lies in [0, 1] on the hand-set scale of the face world.
+    the picture; ``landmark_visibility`` is (68,) bool, whether each of them can be seen; ``gaze`` is a unit vector (x
+    right, y down, z into the picture) in camera coordinates; ``valence`` and ``arousal`` lie in [-1, 1];
+    ``palsy_degree`` lies in [0, 1] on the hand-set scale of the face world.
     """
 
     key: str
     identity: str | None = None
     split: str | None = None
     expression: str | None = None
+    compound: str | None = None
     au_occurrence: Mapping[str, int] = field(default_factory=dict)
     au_intensity: Mapping[str, float] = field(default_factory=dict)
     au_left: Mapping[str, float] = field(default_factory=dict)
@@ -205,6 +213,7 @@ class FaceLabels:
     pose: Pose | None = None
     box: Box | None = None
     landmarks: np.ndarray | None = field(default=None, repr=False, compare=False)
+    landmark_visibility: np.ndarray | None = field(default=None, repr=False, compare=False)
     gaze: tuple[float, float, float] | None = None
     valence: float | None = None
     arousal: float | None = None

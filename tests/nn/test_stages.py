@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from semeia.nn.stages import ConvStem, stages
+from semeia.checkpoint import bundled
+from semeia.nn.stages import ConvStem, FineStem, stages
+from semeia.nn.weight_files import compare, read_tensors
 
 SIZES = {"pretrained": False, "width": 48, "depth": 4, "heads": 3, "drop_path": 0.0}
 
@@ -34,3 +37,44 @@ def test_any_timm_name_serves_as_backbone(name, taps):
 def test_taps_must_rise_within_the_depth(taps):
     with pytest.raises(ValueError, match=r"0\.\.3"):
         stages("conv_vit", taps=taps, image_size=64, **SIZES)
+
+
+def test_fine_vit_gives_the_stem_and_its_blocks_on_one_grid():
+    model = stages("fine_vit", taps=(0, 2, 4), image_size=64, **SIZES)
+    maps, grid = model(torch.zeros(2, 3, 64, 64))
+    assert grid == (4, 4)
+    assert [tuple(m.shape) for m in maps] == [(2, 16, 4 * 32), (2, 16, 48), (2, 16, 48)]
+    assert model.widths == (128, 48, 48)
+
+
+def test_no_detail_of_the_stems_map_is_lost_on_the_way_to_the_grid():
+    model = stages("fine_vit", taps=(0, 1), image_size=64, **SIZES).eval()
+    image = torch.rand(1, 3, 64, 64)
+    (tap, _), (h, w) = model(image)
+    eighth, _ = model.model.patch_embed.backbone(image)
+    again = F.pixel_shuffle(tap.transpose(1, 2).unflatten(2, (h, w)), 2)
+    assert torch.equal(again, eighth)
+
+
+def test_all_of_fine_vit_is_used_by_its_taps():
+    model = stages("fine_vit", taps=(0, 4), image_size=64, **SIZES)
+    maps, _ = model(torch.rand(1, 3, 64, 64))
+    sum(m.square().sum() for m in maps).backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None]
+
+
+def test_hidden_blocks_are_to_the_stem_like_places_beyond_the_border():
+    stem = FineStem(48)
+    image = torch.rand(1, 3, 64, 64)
+    left = torch.zeros(1, 1, 4, 4)
+    left[..., :2] = 1
+    for whole, alone in zip(stem(image, left), stem(image[..., :32]), strict=True):
+        torch.testing.assert_close(whole[..., : alone.shape[-1]], alone)
+        assert (whole[..., alone.shape[-1] :] == 0).all()
+
+
+def test_the_parameters_of_conv_vit_keep_their_names_and_shapes():
+    model = stages("conv_vit", taps=(1, 3, 5), image_size=112, **SIZES | {"width": 192, "depth": 6})
+    file = bundled("qface") / "model.safetensors"
+    kept = {n.removeprefix("backbone."): t for n, t in read_tensors(file).items() if n.startswith("backbone.")}
+    compare(model, kept, source=file)

@@ -1,11 +1,14 @@
 """From a user's file to readings."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from semeia import parts
+from semeia import checkpoint, parts
 from semeia.predict import faces
 from semeia.records import Box, Face, SemeiaError
 from semeia.systems import qface
@@ -50,6 +53,29 @@ def test_a_face_is_read_in_every_task(reader):
     assert 0 <= face.age <= 116
 
 
+def test_a_unit_counts_as_present_from_its_own_threshold_on(reader):
+    picture = np.full((64, 64, 3), 128, np.uint8)
+    (before,) = reader.read(picture)
+    name = TINY.action_units[0]
+    for step, present in ((-0.01, True), (0.01, False)):
+        reader.model.calibration.unit_threshold[0] = before.action_units[name].probability + step
+        assert reader.read(picture)[0].action_units[name].occurrence is present
+
+
+def test_weights_from_before_calibration_answer_uncalibrated(tmp_path):
+    net = qface.build(replace(TINY, calibrated=False, age_reading="number")).eval()
+    checkpoint.save(tmp_path / "old", system="qface", config=net.config, state=net.state_dict(), card="# old")
+    file = tmp_path / "old" / "config.json"
+    content = json.loads(file.read_text())
+    for name in qface.ADDED:
+        del content["config"][name]
+    file.write_text(json.dumps(content))
+    model = faces.FaceReader.load(tmp_path / "old").model
+    assert model.config == net.config
+    assert (model.calibration.unit_threshold == 0.5).all()
+    assert not [name for name in model.state_dict() if name.startswith("calibration")]
+
+
 def test_a_picture_without_a_face_gives_an_empty_answer(reader):
     assert reader.read(np.zeros((64, 64, 3), np.uint8)) == ()
 
@@ -59,7 +85,7 @@ def test_many_faces_are_read_in_chunks_with_the_same_answer(reader, monkeypatch)
     whole = reader._predict(crops)
     monkeypatch.setattr(faces, "CHUNK", 3)
     for name, value in reader._predict(crops).items():
-        np.testing.assert_allclose(value, whole[name], atol=1e-5)
+        np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-5)
 
 
 def test_broken_files_are_listed_and_the_rest_is_answered(offline, tmp_path):

@@ -1,16 +1,18 @@
 """From a folder of faces to a checkpoint with its card."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from semeia import checkpoint
 from semeia.data.feeds import FaceSet
 from semeia.data.formats.faces import FaceFolder, write_manifest, write_shard
 from semeia.recipes import qface as recipe
 from semeia.records import FaceLabels, SemeiaError
-from semeia.systems import qface
+from semeia.systems import face_mae, qface
 
 WORLD = {
     "count": 40, "seed": 7, "size": 64, "samples": 4, "shots": 2, "split": None, "version": 1, "variant": "scalar_rgb"
@@ -45,7 +47,7 @@ def test_only_a_card_of_rendered_faces_says_so(trained, faces):
     write_manifest(faces, {"world": "faces", "settings": WORLD})
     try:
         config = smoke(faces, "nowhere")
-        text = recipe.card(config, recipe.open_sets(config), [])
+        text = recipe.card(config, recipe.open_sets(config), {recipe.USUAL: []})
     finally:
         (faces / "manifest.json").unlink()
     assert "Rendered faces only" in text
@@ -68,6 +70,57 @@ def test_a_split_without_images_is_refused(trained, faces):
         recipe.evaluate(trained, [faces], split="nowhere")
 
 
+def test_the_card_has_a_table_for_each_look(faces, tmp_path):
+    out = recipe.train(smoke(faces, tmp_path, other_data=(str(faces),)), progress=False)
+    text = (out / "card.md").read_text()
+    assert text.index(recipe.USUAL) < text.index(recipe.OTHER)
+    assert text.count("| action unit present | mean of BP4D's 12 | F1 |") == 2
+    assert "calibrated on the split `val`" in text
+    assert set(json.loads((tmp_path / "scores.json").read_text())) == {recipe.USUAL, recipe.OTHER}
+
+
+def test_a_usual_world_does_not_pass_for_an_other_looking_one(faces):
+    write_manifest(faces, {"world": "faces", "settings": WORLD})
+    try:
+        with pytest.raises(SemeiaError, match="--look other"):
+            recipe.open_other([str(faces)])
+        write_manifest(faces, {"world": "faces", "settings": WORLD | {"look": "other"}})
+        (folder,) = recipe.open_other([str(faces)])
+        assert "--look other" in recipe.made_by(folder)
+    finally:
+        (faces / "manifest.json").unlink()
+
+
+def test_the_checkpoint_carries_its_calibration(trained):
+    model, _ = checkpoint.load(trained, system="qface", kind=qface.Config, build=qface.build)
+    assert model.calibration.temperature != 1
+    assert (model.calibration.present.shift != 0).any()
+    assert ((model.calibration.unit_threshold >= 0.199) & (model.calibration.unit_threshold <= 0.801)).all()
+
+
+def test_a_prior_starts_the_backbone_and_is_named(faces, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(recipe, "start_from", lambda backbone, prior: started.append((type(backbone).__name__, prior)))
+    out = recipe.train(smoke(faces, tmp_path, prior="somewhere/mae"), progress=False)
+    assert started == [("Stages", "somewhere/mae")]
+    assert "--prior mae" in (out / "card.md").read_text()
+
+
+def test_a_backbone_starts_from_an_encoder_that_is_built_alike_and_from_no_other(tmp_path):
+    sizes = {"backbone": "fine_vit", "image_size": 32, "backbone_width": 48, "backbone_depth": 2}
+    learned = face_mae.build(face_mae.Config(**sizes, decoder_width=16, decoder_depth=1, decoder_heads=2))
+    checkpoint.save(
+        tmp_path / "mae", system="face_mae", config=learned.config, state=learned.state_dict(), card="#", half=False
+    )
+    net = qface.build(qface.Config(**sizes, taps=(0, 1, 2), width=48, heads=4, hidden=64))
+    recipe.start_from(net.backbone, str(tmp_path / "mae"))
+    for name, tensor in learned.encoder_state().items():
+        torch.testing.assert_close(net.backbone.model.state_dict()[name], tensor)
+    other = qface.build(recipe.smoke().model)
+    with pytest.raises(SemeiaError, match=r"fine_vit.*--model\.backbone"):
+        recipe.start_from(other.backbone, str(tmp_path / "mae"))
+
+
 def test_no_data_is_refused():
     with pytest.raises(SemeiaError, match="--data"):
         recipe.train(recipe.smoke())
@@ -84,6 +137,8 @@ def test_rare_units_weigh_more(faces):
     rows = folder.select("train")
     share = np.array([[folder.labels(i).au_occurrence[u] for u in qface.Config().action_units] for i in rows]).mean(0)
     np.testing.assert_allclose(weights, np.sqrt((1 - share) / share).clip(0.5, 4), rtol=1e-5)
+    alike = recipe.rarity([FaceSet(folder, balance="none")], qface.Config(), power=0)
+    np.testing.assert_allclose(alike, 1)
 
 
 def test_a_set_without_unit_labels_does_not_make_units_rarer(faces, tmp_path):

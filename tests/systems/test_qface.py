@@ -140,6 +140,52 @@ def test_permuting_the_queries_of_a_task_permutes_its_outputs():
     torch.testing.assert_close(permuted, read[:, order])
 
 
+@pytest.mark.parametrize("reading", list(qface.AGES))
+def test_every_reading_of_age_learns_one(reading):
+    net, ages = model(age_reading=reading), torch.tensor([3.0, 30.0, 62.0, 97.0])
+    data = batch(age=ages)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in range(120):
+        optimizer.zero_grad()
+        net(data)["loss"].backward()
+        optimizer.step()
+    assert (net.eval().predict(data["image"])["age"] - ages).abs().mean() < 6
+
+
+def test_a_distribution_that_is_right_costs_nothing_and_the_score_moves_it():
+    head = qface.AgeDistribution(TINY)
+    right = -0.5 * ((head.bins - 40) / TINY.age_spread)[None] ** 2
+    assert head.loss(right, torch.tensor([40.0])).item() == pytest.approx(0, abs=1e-4)
+    assert head.loss(right, torch.tensor([60.0])).item() > 2
+    read = torch.zeros(1, 1, TINY.width)
+    years = [head.years(head(torch.tensor([[z]]), read)).item() for z in (-1.0, 0.0, 1.0)]
+    assert years == sorted(years)
+
+
+def test_a_fresh_calibration_changes_nothing():
+    net, image = model().eval(), torch.rand(3, 3, 32, 32)
+    raw, _, _ = net.raw(image)
+    read = net.predict(image)
+    torch.testing.assert_close(read["expression"], raw["expression"].softmax(-1))
+    torch.testing.assert_close(read["attributes"], raw["attributes"].sigmoid())
+    levels = net.levels(raw["action_units"]).sigmoid()
+    torch.testing.assert_close(read["au_probability"], levels[..., qface.PRESENT - 1])
+    torch.testing.assert_close(read["au_intensity"], levels.sum(-1))
+    torch.testing.assert_close(read["au_sides"], net.levels(raw["sides"]).sigmoid().sum(-1))
+
+
+def test_only_calibrated_weights_carry_a_calibration():
+    kept = [name for name in model().state_dict() if name.startswith("calibration")]
+    assert "calibration.unit_threshold" in kept
+    assert not [name for name in model(calibrated=False).state_dict() if name.startswith("calibration")]
+
+
+def test_fields_that_older_weights_lack_have_values_for_them():
+    older = qface.Config(**qface.ADDED)
+    assert not older.calibrated
+    assert older.age_reading == "number"
+
+
 def test_rare_positives_weigh_more():
     z, target = torch.zeros(1, 1), torch.ones(1, 1)
     once = qface.weighted_bce(z, target, torch.ones(1))

@@ -17,9 +17,27 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--count", type=int, required=True, help="number of images")
     parser.add_argument("--seed", type=int, default=0, help="another seed makes other people (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=128, help="side of an image in pixels (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=16, help="light paths a pixel (default: %(default)s)")
-    parser.add_argument("--shots", type=int, default=5, help="images of one person (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=144, help="side of an image in pixels (default: %(default)s)")
+    parser.add_argument("--shots", type=int, default=7, help="images of one person (default: %(default)s)")
+    parser.add_argument(
+        "--look",
+        choices=("usual", "other"),
+        default="usual",
+        help="other: other hair, skin, light and camera, to test what was learned on the usual ones",
+    )
+    parser.add_argument(
+        "--policy",
+        choices=("balanced", "natural"),
+        default="balanced",
+        help="what faces do: alike often, or as in recordings (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--renderer",
+        choices=("raster", "paths"),
+        default="raster",
+        help="paths: trace light paths, about ten times as slow (default: %(default)s)",
+    )
+    parser.add_argument("--samples", type=int, default=16, help="light paths a pixel of it (default: %(default)s)")
     parser.add_argument("--split", choices=("train", "val", "test"), help="of all images (default: 80/10/10 by person)")
     parser.add_argument("--first-identity", type=int, default=0, help="number of the first person, to add other people")
     args = parser.parse_args(arguments)
@@ -32,8 +50,11 @@ def run(arguments: list[str]) -> int:
         seed=args.seed,
         workers=args.workers,
         size=args.size,
+        renderer=args.renderer,
         samples=args.samples,
         shots=args.shots,
+        look=args.look,
+        policy=args.policy,
         split=args.split,
         first_identity=args.first_identity,
     )

@@ -26,6 +26,7 @@ EXPRESSION_COLOURS: dict[str, Colour] = {
     "fear": (187, 144, 255),
     "disgust": (129, 207, 120),
     "anger": (255, 107, 107),
+    "contempt": (201, 160, 128),
 }
 
 

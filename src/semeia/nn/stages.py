@@ -1,22 +1,29 @@
 """Stages of a backbone: one image, several feature maps, from local to global.
 
 Shapes      B images   H, W pixels   C_s channels of stage s   h, w grid of the deepest tap   N = h * w tokens
+            K visible tokens   P prefix tokens (class token, registers)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import timm
+import torch
 import torch.nn.functional as F
-from timm.layers import HybridEmbed
+from timm.layers import HybridEmbed, LayerNorm2d, PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from semeia.nn.masking import gather_tokens
+from semeia.records import SemeiaError
+
 CONV_VIT = "conv_vit"
-"""Name of the small backbone of the bundled weights: a convolutional stem, then a ViT."""
+"""Name of the first small backbone: a convolutional stem with batch norm, then a ViT."""
+FINE_VIT = "fine_vit"
+"""Name of the small backbone whose first tap is the stem's map at an eighth of the picture, and that can be masked."""
 
 
 class ResidualBlock(nn.Module):
@@ -77,17 +84,166 @@ def conv_vit(*, image_size: int, width: int, depth: int, heads: int, drop_path: 
     )
 
 
+class Bottleneck(nn.Module):
+    """A 3x3 convolution at half the width between two 1x1 ones, with a skip: ``(B, C, H, W) -> (B, C, H, W)``."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = LayerNorm2d(width)
+        self.shrink = nn.Conv2d(width, width // 2, 1)
+        self.mix = nn.Conv2d(width // 2, width // 2, 3, 1, 1)
+        self.grow = nn.Conv2d(width // 2, width, 1)
+
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Return ``x + path(x)``; see ``FineStem`` for ``visible``."""
+        inside = only_visible(F.relu(self.shrink(self.norm(x))), visible)
+        return only_visible(x + self.grow(F.relu(self.mix(inside))), visible)
+
+
+class FineStem(nn.Module):
+    """Early convolutions that can be masked: ``(B, 3, H, W)`` -> maps of an eighth and a sixteenth of the side.
+
+    Norms are taken over the channels of each place on its own. Statistics over places or images (batch, group norm)
+    would change with the part of the picture that is hidden, between pre-training and use; and those over images would
+    also carry hidden pixels of one image to another.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        a, b, c = width // 6, width // 3, 2 * width // 3
+        self.to_half = nn.Conv2d(3, a, 3, 2, 1)
+        self.norm_half = LayerNorm2d(a)
+        self.to_quarter = nn.Conv2d(a, b, 3, 2, 1)
+        self.at_quarter = nn.ModuleList([Bottleneck(b)])
+        self.norm_quarter = LayerNorm2d(b)
+        self.to_eighth = nn.Conv2d(b, c, 3, 2, 1)
+        self.at_eighth = nn.ModuleList([Bottleneck(c), Bottleneck(c)])
+        self.norm_eighth = LayerNorm2d(c)
+        self.to_sixteenth = nn.Conv2d(c, width, 3, 2, 1)
+        self.eighth_width = c
+
+    def forward(self, image: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ``(B, 2 C / 3, H / 8, W / 8)`` and ``(B, C, H / 16, W / 16)``.
+
+        Args:
+            image: ``(B, 3, H, W)``.
+            visible: ``(B, 1, H / 16, W / 16)``, 1 where a block of 16 pixels is seen, 0 where it is hidden. Hidden
+                places are zero before every convolution that looks at neighbours, like places beyond the border.
+        """
+        x = only_visible(image, visible)
+        x = only_visible(F.relu(self.norm_half(self.to_half(x))), visible)
+        x = only_visible(self.to_quarter(x), visible)
+        for block in self.at_quarter:
+            x = block(x, visible)
+        x = only_visible(self.to_eighth(only_visible(self.norm_quarter(x), visible)), visible)
+        for block in self.at_eighth:
+            x = block(x, visible)
+        eighth = only_visible(self.norm_eighth(x), visible)
+        return eighth, only_visible(self.to_sixteenth(eighth), visible)
+
+
+def only_visible(x: Tensor, visible: Tensor | None) -> Tensor:
+    """``(B, C, H, W)`` with zeros where ``visible`` ``(B, 1, h, w)`` is 0; a cell covers ``H / h`` places."""
+    if visible is None:
+        return x
+    return x * F.interpolate(visible, size=x.shape[-2:], mode="nearest").to(x.dtype)
+
+
+class FineViT(VisionTransformer):  # type: ignore[misc]
+    """A timm ViT on a ``FineStem``; stage 0 is the stem's map of an eighth, stage ``i`` is block ``i - 1``.
+
+    The map of an eighth comes to the grid of the blocks by space-to-depth: four places become one with four times the
+    channels, and nothing is averaged away.
+    """
+
+    def __init__(self, *, image_size: int, width: int, depth: int, heads: int, drop_path: float) -> None:
+        stem = FineStem(width)
+        super().__init__(
+            img_size=image_size,
+            patch_size=1,
+            embed_dim=width,
+            depth=depth,
+            num_heads=heads,
+            num_classes=0,
+            class_token=False,
+            global_pool="avg",
+            final_norm=False,
+            drop_path_rate=drop_path,
+            embed_layer=partial(HybridEmbed, backbone=stem, proj=False),
+        )
+        self.feature_info = [
+            {"module": "patch_embed.backbone", "num_chs": 4 * stem.eighth_width, "reduction": 16},
+            *self.feature_info,
+        ]
+        for block in self.blocks:
+            # On a grid this small the plain product is faster: torch's fused backward in bf16 on a CPU takes longer
+            # than all the rest of the attention.
+            block.attn.fused_attn = False
+
+    def forward_intermediates(self, image: Tensor, *, indices: Sequence[int], **_: Any) -> list[Tensor]:
+        """Return the maps ``(B, C_s, h, w)`` of the stages ``indices``; timm's other options are fixed."""
+        eighth, x = self.patch_embed.backbone(image)
+        grid = x.shape[-2:]
+        maps = [F.pixel_unshuffle(eighth, 2)] if 0 in indices else []
+        x = self._pos_embed(x.flatten(2).transpose(1, 2))  # (B, C, h, w) -> (B, N, C)
+        for stage, block in enumerate(self.blocks[: max(indices)], start=1):
+            x = block(x)
+            if stage in indices:
+                maps.append(x.transpose(1, 2).unflatten(2, grid))  # (B, N, C) -> (B, C, h, w)
+        return maps
+
+
+def visible_tokens(model: Any, image: Tensor, visible: Tensor) -> Tensor:
+    """Encode some patches of a picture as if there were no others.
+
+    Args:
+        model: A ``FineViT`` or a plain timm ViT.
+        image: ``(B, 3, H, W)``, normalised as the backbone expects.
+        visible: ``(B, K)`` indices of patches on the backbone's grid.
+
+    Returns:
+        ``(B, P + K, C)`` after the last block and the final norm where there is one, patches in the order of
+        ``visible``.
+    """
+    if isinstance(model, FineViT):
+        shown = image.new_zeros(len(image), model.patch_embed.num_patches).scatter(1, visible, 1.0)
+        _, x = model.patch_embed.backbone(image, shown.unflatten(1, (1, *model.patch_embed.grid_size)))
+        x = x.flatten(2).transpose(1, 2)  # (B, C, h, w) -> (B, N, C)
+    else:
+        x = model.patch_embed(image)
+    x = model._pos_embed(x)  # (B, P + N, C)
+    prefix = model.num_prefix_tokens
+    x = torch.cat([x[:, :prefix], gather_tokens(x[:, prefix:], visible)], 1)
+    return model.norm(model.blocks(model.norm_pre(x)))
+
+
+def check_maskable(model: Any, name: str) -> None:
+    """Refuse a backbone that would see hidden pixels, or whose tokens cannot be dropped.
+
+    Raises:
+        SemeiaError: It is neither a ``FineViT`` nor a plain timm ViT.
+    """
+    plain = type(model) is VisionTransformer and isinstance(model.patch_embed, PatchEmbed)
+    if not plain and not isinstance(model, FineViT):
+        raise SemeiaError(
+            f"backbone {name!r}: cannot be pre-trained with hidden patches; expected {FINE_VIT!r} or a plain timm ViT "
+            "such as 'vit_tiny_patch16_224'"
+        )
+
+
 class Stages(nn.Module):
     """A backbone tapped at several depths, every tap brought to the grid of the deepest one.
 
     Args:
         model: Any timm model with ``forward_intermediates`` (all ViTs and most convolutional nets).
         taps: Indices of the blocks or stages to tap, from shallow to deep.
+        settings: What the backbone was built with; two with equal settings can exchange weights.
     """
 
-    def __init__(self, model: Any, taps: Sequence[int]) -> None:
+    def __init__(self, model: Any, taps: Sequence[int], settings: Mapping[str, str | int] | None = None) -> None:
         super().__init__()
         self.model: Any = model
+        self.settings = dict(settings or {})
         self.taps = tuple(taps)
         reach = len(model.feature_info)
         if not self.taps or max(self.taps) >= reach or min(self.taps) < 0 or list(self.taps) != sorted(set(self.taps)):
@@ -122,18 +278,21 @@ def stages(
     """Build a tapped backbone by name.
 
     Args:
-        name: ``conv_vit`` (uses ``width``, ``depth``, ``heads``) or any timm model name.
-        taps: Block indices, counted from 0.
+        name: ``conv_vit`` or ``fine_vit`` (these use ``width``, ``depth``, ``heads``) or any timm model name.
+        taps: Block indices, counted from 0; of ``fine_vit`` 0 is the stem's map of an eighth, 1 the first block.
         image_size: Side of the square input in pixels; ViT position codes are interpolated to it.
         pretrained: Load timm's weights of that name (needs a network, or timm's cache).
-        width: Channels of ``conv_vit``.
-        depth: Blocks of ``conv_vit``.
-        heads: Attention heads of ``conv_vit``.
+        width: Channels of the small backbones.
+        depth: Blocks of the small backbones.
+        heads: Attention heads of the small backbones.
         drop_path: Largest rate of stochastic depth.
     """
-    if name == CONV_VIT:
-        model = conv_vit(image_size=image_size, width=width, depth=depth, heads=heads, drop_path=drop_path)
+    settings: dict[str, str | int] = {"backbone": name, "image_size": image_size}
+    if name in (CONV_VIT, FINE_VIT):
+        settings |= {"width": width, "depth": depth, "heads": heads}
+        make = conv_vit if name == CONV_VIT else FineViT
+        model = make(image_size=image_size, width=width, depth=depth, heads=heads, drop_path=drop_path)
     else:
         sized = {"img_size": image_size} if "vit" in name or "deit" in name or "eva" in name or "beit" in name else {}
         model = timm.create_model(name, pretrained=pretrained, num_classes=0, drop_path_rate=drop_path, **sized)
-    return Stages(model, taps)
+    return Stages(model, taps, settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class FaceReader:
         Raises:
             SemeiaError: The weights do not exist or do not fit, or the finder's parts cannot be had.
         """
-        model, name = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build)
+        model, name = checkpoint.load(weights, system="qface", kind=dict, build=_build)
         return cls(model, FaceFinder(), weights=name, device=pick_device(device))
 
     def read(self, image: np.ndarray) -> tuple[FaceReading, ...]:
@@ -95,14 +96,16 @@ class FaceReader:
     def _reading(self, face: Face, tight: dict[str, np.ndarray], pose: np.ndarray, i: int) -> FaceReading:
         """Row ``i`` of the answers as a record."""
         config = self.model.config
+        thresholds = self.model.calibration.unit_threshold.tolist()
         units = {
             name: ActionUnit(
                 probability=float(tight["au_probability"][i, k]),
                 intensity=float(tight["au_intensity"][i, k]),
                 left=float(tight["au_sides"][i, k, 0]),
                 right=float(tight["au_sides"][i, k, 1]),
+                threshold=float(threshold),
             )
-            for k, name in enumerate(config.action_units)
+            for k, (name, threshold) in enumerate(zip(config.action_units, thresholds, strict=True))
         }
         return FaceReading(
             box=face.box,
@@ -113,6 +116,11 @@ class FaceReader:
             age=float(tight["age"][i]),
             pose=Pose(*(float(angle) for angle in pose[i])),
         )
+
+
+def _build(plain: dict[str, Any]) -> qface.QFace:
+    """Q-Face from the configuration of a checkpoint, which may be older than some fields."""
+    return qface.build(checkpoint.from_plain(qface.Config, qface.ADDED | plain, where="config.json: config"))
 
 
 def pick_device(name: str) -> torch.device:

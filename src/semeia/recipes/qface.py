@@ -4,15 +4,18 @@
     semeia train qface --data worlds/faces --out runs/qface
     semeia evaluate qface --data worlds/faces --weights runs/qface/checkpoint
 
-``smoke`` runs in under a minute on anything, ``small`` made the bundled weights on two cores (their card
-prints the commands), ``paper`` holds the
-values of published siblings for who has the real data sets (the paper's own could not be read).
+    train split -> batches -> fit (a prior may start the backbone) -> val split -> calibration, thresholds
+    -> test splits -> card and checkpoint
+
+``smoke`` runs in under a minute on anything, ``small`` makes the bundled weights on two cores (their card prints the
+commands), ``paper`` holds the values of published siblings for who has the real data sets (the paper's own could not be
+read).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +28,11 @@ from semeia import checkpoint
 from semeia.data.augment import Augmentation
 from semeia.data.feeds import Balance, FaceFeed, FaceSet, labelled_units, positive_units, rarity_weights
 from semeia.data.formats.faces import FaceFolder, read_manifest
-from semeia.evaluate import SUMMARIES, Score, evaluate_faces, score_table, vocabulary
+from semeia.evaluate import ERROR, MEAN_BP4D, SUMMARIES, Score, calibrate, evaluate_faces, score_table, vocabulary
+from semeia.files import write_whole
+from semeia.nn.stages import Stages
 from semeia.records import SemeiaError
-from semeia.systems import qface
+from semeia.systems import face_mae, qface
 from semeia.train.loop import Fit, fit
 from semeia.train.optimisers import adamw
 
@@ -41,7 +46,11 @@ class Config:
     data: tuple[str, ...] = ()
     """Folders in the face format; several are mixed within every batch."""
     test_data: tuple[str, ...] = ()
-    """Folders whose test split makes the card's table; by default that of ``data``."""
+    """Folders whose test split makes the card's first table; by default that of ``data``."""
+    other_data: tuple[str, ...] = ()
+    """Folders of an other-looking world, whose test split makes the card's second table. They never train anything."""
+    prior: str | None = None
+    """Checkpoint of ``face_mae``, by name or folder, whose encoder the backbone starts from; none: random weights."""
     shares: tuple[float, ...] | None = None
     """Part of each batch that each folder fills; equal parts by default."""
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -50,6 +59,9 @@ class Config:
     """Images a step and process."""
     aligned: float = 0.65
     """Part of the samples that is served aligned; the rest is served unrotated."""
+    rarity: float = 0.5
+    """Power of negatives over positives by which a unit's positives weigh; 0 weighs all alike. Calibration takes the
+    bias of probabilities away that this makes."""
     balance: Balance = "au"
     """``au`` draws faces with rare action units and expressions more often, ``none`` all alike."""
     learning_rate: float = 1e-3
@@ -62,8 +74,10 @@ class Config:
     """Processes that prepare batches."""
     validate: int = 400
     """Held-out images that are read at each evaluation while training."""
-    test: int = 1000
-    """Held-out images of the final table."""
+    test: int | None = None
+    """Held-out images of each folder in the final tables; all by default."""
+    rounds: int = 1000
+    """Of the bootstrap that gives the final tables their intervals; 0 gives none."""
     fit: Fit = field(default_factory=Fit)
     """Length, intervals, clipping, averaging of weights."""
 
@@ -78,9 +92,16 @@ def smoke() -> Config:
 
 
 def small() -> Config:
-    """The bundled weights: two cores, about twenty minutes."""
-    how = Fit(steps=2000, warmup=200, log_every=25, eval_every=500, save_every=250, ema=0.998)
-    return Config(fit=how)
+    """The bundled weights: two cores, about fifty minutes at half a second a step.
+
+    Small and damaged pictures are milder than the defaults: below 40 pixels a face shows little of its action units,
+    and their labels become noise. More faces are aligned, which is how all but pose is read.
+    """
+    how = Fit(steps=6000, warmup=300, log_every=50, eval_every=1000, save_every=250, ema=0.999)
+    milder = Augmentation(
+        p_occluder=0.2, p_resample=0.3, resample=(0.36, 1.0), blur=(0.3, 1.3), motion=(2.0, 5.0), noise=(1.0, 10.0)
+    )
+    return Config(fit=how, augmentation=milder, aligned=0.75)
 
 
 def paper() -> Config:
@@ -97,15 +118,21 @@ SCALES = {"smoke": smoke, "small": small, "paper": paper}
 
 
 def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path:
-    """Train, evaluate on the test split, and save a checkpoint with its card as ``config.fit.out / "checkpoint"``.
+    """Train, calibrate on the val split, evaluate on the test splits, and save ``config.fit.out / "checkpoint"``.
 
     Raises:
-        SemeiaError: No data, or data without a train or test split.
+        SemeiaError: No data, data without a train or test split, or other-looking data that does not look so.
     """
     sets = open_sets(config)
+    folders = [s.folder for s in sets]
+    held_out = {USUAL: [FaceFolder(folder) for folder in config.test_data] or folders}
+    if config.other_data:
+        held_out[OTHER] = open_other(config.other_data)
     torch.manual_seed(config.fit.seed)
     model = qface.build(config.model)
-    model.au_rarity.copy_(torch.from_numpy(rarity(sets, config.model)))
+    if config.prior is not None:
+        start_from(model.backbone, config.prior)
+    model.au_rarity.copy_(torch.from_numpy(rarity(sets, config.model, power=config.rarity)))
     feed = FaceFeed(
         sets,
         batch_size=config.batch_size,
@@ -117,12 +144,11 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
         seed=config.fit.seed,
     )
     optimizers = adamw(model, lr=config.learning_rate, weight_decay=config.weight_decay, layer_decay=config.layer_decay)
-    folders = [s.folder for s in sets]
     watched = [folder for folder in folders if len(folder.select("val"))]
 
     def validate(task: qface.QFace) -> dict[str, float]:
         scores = evaluate_faces(task, watched, split="val", limit=config.validate, rounds=0)
-        return {f"{s.task}/{s.metric}": s.value for s in scores if s.label in SUMMARIES}
+        return {summary(s): s.value for s in scores if s.label in SUMMARIES}
 
     fit(
         model,
@@ -137,18 +163,52 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     out = Path(config.fit.out) / "checkpoint"
     if not PartialState().is_main_process:
         return out
-    held_out = [FaceFolder(folder) for folder in config.test_data] or folders
-    scores = evaluate_faces(model, held_out, split="test", limit=config.test)
-    checkpoint.save(out, system="qface", config=config.model, state=model.state_dict(), card=card(config, sets, scores))
+    if watched and config.model.calibrated:
+        calibrate(model, watched)
+    tables = {
+        name: evaluate_faces(model, folders, split="test", limit=config.test, rounds=config.rounds)
+        for name, folders in held_out.items()
+    }
+    checkpoint.save(out, system="qface", config=config.model, state=model.state_dict(), card=card(config, sets, tables))
+    scores = {name: [score.as_dict() for score in table] for name, table in tables.items()}
+    write_whole(out.parent / "scores.json", json.dumps(scores, indent=1).encode())
     return out
 
 
+def summary(score: Score) -> str:
+    """Name of a summary in the log: task and metric, and what it sums up where that is not all."""
+    return f"{score.task}/{score.metric}" + (f", {score.label}" if score.label == MEAN_BP4D else "")
+
+
+def start_from(backbone: Stages, prior: str) -> None:
+    """Start a backbone from the encoder of a ``face_mae`` checkpoint.
+
+    Raises:
+        SemeiaError: There is no such checkpoint, or its encoder is built otherwise.
+    """
+    learned, name = checkpoint.load(prior, system="face_mae", kind=face_mae.Config, build=face_mae.build)
+    if learned.backbone.settings != backbone.settings:
+        raise SemeiaError(f"prior {name}: expected an encoder of {backbone.settings}, found one of "
+                          f"{learned.backbone.settings}; set --model.backbone and its sizes alike")  # fmt: skip
+    backbone.model.load_state_dict(learned.encoder_state())
+
+
 def evaluate(
-    weights: str | Path, data: Sequence[str | Path], *, split: str = "test", limit: int | None = None
+    weights: str | Path,
+    data: Sequence[str | Path],
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    rounds: int = 1000,
 ) -> list[Score]:
     """Score bundled weights or a checkpoint folder on a split of data sets."""
-    model, _ = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build)
-    return evaluate_faces(model, [FaceFolder(folder) for folder in data], split=split, limit=limit)
+    model, _ = checkpoint.load(weights, system="qface", kind=dict, build=_build)
+    return evaluate_faces(model, [FaceFolder(folder) for folder in data], split=split, limit=limit, rounds=rounds)
+
+
+def _build(plain: dict[str, Any]) -> qface.QFace:
+    """Q-Face from the configuration of a checkpoint, which may be older than some fields."""
+    return qface.build(checkpoint.from_plain(qface.Config, qface.ADDED | plain, where="config.json: config"))
 
 
 def open_sets(config: Config) -> list[FaceSet]:
@@ -168,8 +228,23 @@ def open_sets(config: Config) -> list[FaceSet]:
     ]
 
 
-def rarity(sets: Sequence[FaceSet], model: qface.Config) -> np.ndarray:
-    """(K,) root of negatives over positives of each action unit as it is drawn in training, kept within 0.5 and 4.
+def open_other(folders: Sequence[str]) -> list[FaceFolder]:
+    """Folders of another look than the usual one.
+
+    Raises:
+        SemeiaError: A rendered world of the usual look: its numbers would pass for those of a change of look.
+    """
+    opened = [FaceFolder(folder) for folder in folders]
+    for folder in opened:
+        look = world(folder).get("look", "usual")
+        if world(folder) and look != "other":
+            raise SemeiaError(f"{folder.folder}: expected a world made with --look other, found the look {look!r}; "
+                              "name it in --test_data")  # fmt: skip
+    return opened
+
+
+def rarity(sets: Sequence[FaceSet], model: qface.Config, *, power: float = 0.5) -> np.ndarray:
+    """(K,) power of negatives over positives of each action unit as it is drawn in training, kept within 0.5 and 4.
 
     Faces that are not labelled with a unit do not count for it; a unit that nobody labelled weighs 1.
     """
@@ -182,12 +257,19 @@ def rarity(sets: Sequence[FaceSet], model: qface.Config) -> np.ndarray:
         positives += weight @ positive_units(s.folder, names)[rows]
         labelled += weight @ labelled_units(s.folder, names)[rows]
     share = np.divide(positives, labelled, out=np.full_like(positives, 0.5), where=labelled > 0).clip(1e-3, 1)
-    return np.sqrt((1 - share) / share).clip(0.5, 4).astype(np.float32)
+    return (((1 - share) / share) ** power).clip(0.5, 4).astype(np.float32)
 
 
-def card(config: Config, sets: Sequence[FaceSet], scores: Sequence[Score]) -> str:
-    """The model card: what the weights learned from, what they were measured on, what they cannot tell."""
-    folders = [FaceFolder(folder) for folder in dict.fromkeys((*config.data, *config.test_data))]
+def card(config: Config, sets: Sequence[FaceSet], tables: Mapping[str, Sequence[Score]]) -> str:
+    """The model card: what the weights learned from, what they were measured on, what they cannot tell.
+
+    Args:
+        config: Of the training.
+        sets: What trained.
+        tables: Scores by the name of their table, ``USUAL`` and ``OTHER``.
+    """
+    named = dict.fromkeys((*config.data, *config.test_data, *config.other_data))
+    folders = [FaceFolder(folder) for folder in named]
     sizes = " and ".join(f"{len(s.folder.select(s.split)):,} images of {s.folder.folder.name}" for s in sets)
     rendered = all(world(folder) for folder in folders)
     return CARD.format(
@@ -202,9 +284,15 @@ def card(config: Config, sets: Sequence[FaceSet], scores: Sequence[Score]) -> st
         commands="\n".join([*map(made_by, folders), trained_by(config)]),
         meaning=RENDERED if rendered else "",
         limits=RENDERED_LIMITS if rendered else "",
-        weak=weakest(scores),
-        table=score_table(scores),
+        prior="" if config.prior is None else f" The backbone started from {Path(config.prior).name} (face_mae).",
+        chances=CALIBRATED if config.model.calibrated and any(len(s.folder.select("val")) for s in sets) else "",
+        tables="\n".join(map(_table, tables, tables.values())),
     )
+
+
+def _table(name: str, scores: Sequence[Score]) -> str:
+    """One table of the card under its heading, with the labels that are hardly read."""
+    return TABLE.format(name=name, table=score_table(scores), weak=weakest(scores))
 
 
 def world(folder: FaceFolder) -> dict[str, Any]:
@@ -221,8 +309,8 @@ def made_by(folder: FaceFolder) -> str:
     settings = world(folder)
     if not settings:
         return f"# {folder.folder.name} was given"
-    named = ("count", "seed", "size", "samples", "shots", "split")
-    flags = " ".join(f"--{flag} {settings[flag]}" for flag in named if settings[flag] is not None)
+    named = ("count", "seed", "size", "samples", "shots", "split", "look")
+    flags = " ".join(f"--{flag} {settings[flag]}" for flag in named if settings.get(flag) is not None)
     version = f"world version {settings['version']}, renderer {settings['variant']}"
     return f"semeia make faces worlds/{folder.folder.name} {flags}    # {version}"
 
@@ -232,8 +320,11 @@ def trained_by(config: Config) -> str:
     folders = " ".join(f"worlds/{Path(folder).name}" for folder in config.data)
     if config.shares:
         folders += f" --shares '{json.dumps(config.shares)}'"
-    if config.test_data:
-        folders += f" --test_data '{json.dumps([f'worlds/{Path(folder).name}' for folder in config.test_data])}'"
+    for flag, named in (("test_data", config.test_data), ("other_data", config.other_data)):
+        if named:
+            folders += f" --{flag} '{json.dumps([f'worlds/{Path(folder).name}' for folder in named])}'"
+    if config.prior is not None:
+        folders += f" --prior {Path(config.prior).name}"
     flags = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
     return f"semeia train qface --data {folders} --out runs/qface{flags}"
 
@@ -244,10 +335,22 @@ def weakest(scores: Sequence[Score]) -> str:
     weak = [
         f"{s.label} ({s.metric} {s.value:.2f})"
         for s in scores
-        if s.label not in SUMMARIES and not s.value >= limits.get((s.task, s.metric), -np.inf)
+        if s.label not in SUMMARIES and s.metric != ERROR and not s.value >= limits.get((s.task, s.metric), -np.inf)
     ]
     return ", ".join(weak) if weak else "none below the limits"
 
+
+USUAL, OTHER = "Faces that look like those of training", "Faces that look otherwise"
+
+CALIBRATED = """
+Probabilities were calibrated on the split `val`, and there the probability was chosen from which on each action unit
+counts as present (best F1) and each attribute (best balanced accuracy). Accuracy is decided at one half."""
+
+TABLE = """### {name}
+{table}
+
+Hardly read (F1 below 0.5, balanced accuracy below 0.7): {weak}.
+"""
 
 RENDERED = """
 They say how well the mechanism was learned. **They are not accuracy on people**, which was not measured."""
@@ -266,7 +369,7 @@ attributes, apparent age in years, and head pose in degrees.
 - Attributes: {attributes}
 
 ## What it learned from
-{origin}: {sizes}. {steps} steps of {batch} images, seed {seed}.
+{origin}: {sizes}. {steps} steps of {batch} images, seed {seed}.{prior}
 The commands that make these weights:
 
 ```
@@ -275,12 +378,9 @@ The commands that make these weights:
 
 ## What was measured
 The split `test`, identities that training never saw; intervals are 95 % over identities. Crops
-are cut by the labelled landmarks; in use the face finder places them.{meaning}
+are cut by the labelled landmarks; in use the face finder places them.{chances}{meaning}
 
-{table}
-
-Hardly read (F1 below 0.5, balanced accuracy below 0.7): {weak}.
-
+{tables}
 ## What it cannot tell
 - An expression is what muscles show, not what a person feels.{limits}
 - It does not identify persons and must not be used to decide about them. Not a medical device.

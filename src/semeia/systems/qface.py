@@ -5,18 +5,19 @@
             side. A learned query for every label of every task then picks out of the fused map what its label needs.
     Flow    image -> ViT -> taps at several depths -> fusion -> tokens
             label queries -> cross-attention over the tokens -> one linear read-out a label -> five tasks
+            raw outputs -> calibration, fitted on held-out faces once training is over -> probabilities, intensities
     Known   The abstract. Formulas, sizes and training values of the paper could not be read: what stands here is Q-Face
             as its abstract describes it, with the sizes of published siblings (docs/systems/qface.md).
 
 Shapes      B images   H, W pixels   S taps   C_s channels of a tap   N tokens   D width   M queries
-            E expressions   K action units   A attributes   T = 5 FACS levels
+            E expressions   K action units   A attributes   T = 5 FACS levels   Y age bins
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,10 @@ from semeia.task import Task
 TASKS = ("expression", "action_units", "attributes", "age", "pose")
 ANGLES = ("yaw", "pitch", "roll")
 LEVELS = 5  # FACS intensities A to E
+OLDEST = 100  # years; the last bin of the age distribution (DLDL-v2 and Faceptor)
+
+ADDED: dict[str, Any] = {"age_reading": "number", "age_spread": 4.0, "calibrated": False}
+"""Fields that ``Config`` did not always have, with what weights without them are."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,13 @@ class Config:
     """Years a unit of output. [default: spread of the face world]"""
     pose_scale: float = 90.0
     """Degrees a unit of output. [default: spec section 2.4]"""
+    age_reading: Literal["distribution", "number"] = "distribution"
+    """How age is read: the mean of a distribution over years, or a number at once. [default: DLDL-v2, Faceptor]"""
+    age_spread: float = 4.0
+    """Standard deviation of the distribution that an age is taught as, years. [default: DLDL-v2 has 1 to 3; wider, for
+    persons far fewer than years]"""
+    calibrated: bool = True
+    """Whether the weights carry a calibration and thresholds. [own: fitted by the recipe on held-out faces]"""
     margin_aligned: float = 0.25
     """Margin of the aligned crop that all but pose read; 0: brows to chin. [default: tight; spec section 5]"""
     margin_upright: float = 0.35
@@ -185,6 +197,101 @@ class IntensityLevels(nn.Module):
         return (intensity[..., None] - levels).clamp(0, 1)
 
 
+class AgeNumber(nn.Module):
+    """Age is the label's own score, in units of ``age_scale`` around ``age_mean``."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.mean, self.scale = config.age_mean, config.age_scale
+
+    def forward(self, z: Tensor, read: Tensor) -> Tensor:
+        """Score ``(B, 1)`` and what the query read ``(B, 1, D)`` -> ``(B, 1)``."""
+        return z
+
+    def years(self, out: Tensor) -> Tensor:
+        """``(B, 1) -> (B,)``."""
+        return out[:, 0] * self.scale + self.mean
+
+    def loss(self, out: Tensor, age: Tensor) -> Tensor:
+        """L1 of ages ``(B,)`` in units of ten years (spec section 3), ``(B,)``."""
+        return (self.years(out) - age).abs() / 10
+
+
+class AgeDistribution(nn.Module):
+    """Age is the mean of p = softmax(l) over whole years; DLDL-v2 (Gao et al. 2018, arXiv 1807.00447).
+
+    l_k = v_k . h + c_k + z (k - mean) / scale. The tilt by the label's own score z moves the whole distribution along
+    the years, which are ordered; v and c shape it. The tilt is an own choice.
+    """
+
+    bins: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.mean, self.scale, self.spread = config.age_mean, config.age_scale, config.age_spread
+        self.register_buffer("bins", torch.arange(OLDEST + 1.0), persistent=False)  # (Y,)
+        self.shape = nn.Linear(config.width, OLDEST + 1)
+
+    def forward(self, z: Tensor, read: Tensor) -> Tensor:
+        """Score ``(B, 1)`` and what the query read ``(B, 1, D)`` -> log-probabilities ``(B, Y)`` up to a constant."""
+        return self.shape(read[:, 0]) + z * (self.bins - self.mean) / self.scale
+
+    def years(self, out: Tensor) -> Tensor:
+        """``(B, Y) -> (B,)``."""
+        return out.softmax(-1) @ self.bins.to(out.dtype)
+
+    def loss(self, out: Tensor, age: Tensor) -> Tensor:
+        """KL(normal around the age || p) + L1 of the mean in units of ten years, ``(B,)``."""
+        target = (-0.5 * ((self.bins - age[:, None].clamp(0, OLDEST)) / self.spread) ** 2).softmax(-1)  # (B, Y)
+        apart = F.kl_div(out.log_softmax(-1), target, reduction="none").sum(-1)
+        return apart + (self.years(out) - age).abs() / 10
+
+
+AGES = {"distribution": AgeDistribution, "number": AgeNumber}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Calibration: own; fitted on held-out faces after training (``evaluate.calibrate``), the identity until then
+
+
+class Affine(nn.Module):
+    """``scale * z + shift`` for each label (Platt 1999); positive scales keep the order of scores."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, labels: int, *, kept: bool) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(labels), persistent=kept)
+        self.register_buffer("shift", torch.zeros(labels), persistent=kept)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``(B, labels) -> (B, labels)``."""
+        return z * self.scale + self.shift
+
+
+class Calibration(nn.Module):
+    """What turns scores into probabilities that mean what they say, and into decisions.
+
+    Probabilities stay honest and decisions have thresholds of their own: the threshold that is best by F1 is as a rule
+    not one half. Presence, intensity and the sides of a unit are three rising functions of their scores, so each unit
+    counts as present from one fixed score on.
+    """
+
+    temperature: Tensor
+    unit_threshold: Tensor
+    attribute_threshold: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        units, attributes, kept = len(config.action_units), len(config.attributes), config.calibrated
+        self.present, self.levels, self.sides = (Affine(units, kept=kept) for _ in range(3))
+        self.attributes = Affine(attributes, kept=kept)
+        self.register_buffer("temperature", torch.ones(()), persistent=kept)
+        self.register_buffer("unit_threshold", torch.full((units,), 0.5), persistent=kept)
+        self.register_buffer("attribute_threshold", torch.full((attributes,), 0.5), persistent=kept)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +324,8 @@ class QFace(Task):
         self.readout = LabelReadout(ends[-1], config.width)
         self.side_readout = nn.ModuleList(LabelReadout(len(config.action_units), config.width) for _ in "LR")
         self.levels = IntensityLevels(len(config.action_units))
+        self.age: Any = AGES[config.age_reading](config)
+        self.calibration = Calibration(config)
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1))
         self.register_buffer("au_rarity", torch.ones(len(config.action_units)))
@@ -235,6 +344,7 @@ class QFace(Task):
         """What the queries read ``(B, M, D)`` -> raw outputs of every task."""
         z = self.readout(read)
         out = {task: z[:, slot] for task, slot in self.slots.items()}
+        out["age"] = self.age(out["age"], read[:, self.slots["age"]])
         units = read[:, self.slots["action_units"]]
         out["sides"] = torch.stack([side(units) for side in self.side_readout], -1)  # (B, K, 2)
         return out
@@ -290,10 +400,9 @@ class QFace(Task):
         each = F.binary_cross_entropy_with_logits(z, batch["attributes"], reduction="none")
         return masked_mean(each, batch["attributes_mask"])
 
-    def age_loss(self, z: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """L1 in units of ten years (spec section 3)."""
-        years = z[:, 0] * self.config.age_scale + self.config.age_mean
-        return masked_mean((years - batch["age"]).abs() / 10, batch["age_mask"])
+    def age_loss(self, out: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """That of the age reading."""
+        return masked_mean(self.age.loss(out, batch["age"]), batch["age_mask"])
 
     def pose_loss(self, z: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """L1 in units of ten degrees, each angle masked on its own."""
@@ -315,23 +424,30 @@ class QFace(Task):
             ``age`` (B,) years; ``pose`` (B, 3) yaw, pitch, roll in degrees; with ``maps`` also ``maps`` (B, M, h, w),
             each summing to 1 (over stages too where the fusion keeps them apart).
         """
-        tokens, position, grid = self.fused(image)
-        within = self.same_task if self.config.among_queries else None
-        read, rows = self.decoder.read(self.queries, tokens, position, within, keep_maps=maps)
-        out = {name: z.float() for name, z in self.logits(read).items()}
-        levels = self.levels(out["action_units"]).sigmoid()  # (B, K, T)
+        out, rows, grid = self.raw(image, maps=maps)
+        tuned = self.calibration
+        first = self.levels(torch.zeros_like(out["action_units"]))[..., PRESENT - 1]  # minus the level B threshold
+        sides = out["sides"].transpose(1, 2)  # (B, K, 2) -> (B, 2, K)
         answer = {
-            "expression": out["expression"].softmax(-1),
-            "au_probability": levels[..., PRESENT - 1],
-            "au_intensity": levels.sum(-1),
-            "au_sides": self.levels(out["sides"]).sigmoid().sum(-1),
-            "attributes": out["attributes"].sigmoid(),
-            "age": (out["age"][:, 0] * self.config.age_scale + self.config.age_mean).clamp(0, 116),
+            "expression": (out["expression"] / tuned.temperature).softmax(-1),
+            "au_probability": tuned.present(out["action_units"] + first).sigmoid(),
+            "au_intensity": self.levels(tuned.levels(out["action_units"])).sigmoid().sum(-1),
+            "au_sides": self.levels(tuned.sides(sides).transpose(1, 2)).sigmoid().sum(-1),
+            "attributes": tuned.attributes(out["attributes"]).sigmoid(),
+            "age": self.age.years(out["age"]).clamp(0, 116),
             "pose": out["pose"] * self.config.pose_scale,
         }
         if rows is not None:
             answer["maps"] = rows.unflatten(-1, (-1, *grid)).sum(2)  # (B, M, [S] N) -> (B, M, h, w)
         return answer
+
+    @torch.no_grad()
+    def raw(self, image: Tensor, *, maps: bool = False) -> tuple[dict[str, Tensor], Tensor | None, tuple[int, int]]:
+        """Outputs before calibration, in float32; the attention rows ``(B, M, [S] N)`` if asked for; the grid."""
+        tokens, position, grid = self.fused(image)
+        within = self.same_task if self.config.among_queries else None
+        read, rows = self.decoder.read(self.queries, tokens, position, within, keep_maps=maps)
+        return {name: z.float() for name, z in self.logits(read).items()}, rows, grid
 
     def labels(self) -> tuple[str, ...]:
         """Names of the queries, in the order of the maps."""

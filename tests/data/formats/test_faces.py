@@ -20,6 +20,7 @@ FULL = FaceLabels(
     identity="p1",
     split="train",
     expression="happiness",
+    compound="happily surprised",
     au_occurrence={"AU12": 1, "AU04": 0},
     au_intensity={"AU12": 3.5, "AU04": 0.0},
     au_left={"AU12": 4.0},
@@ -29,6 +30,7 @@ FULL = FaceLabels(
     pose=Pose(yaw=-12.25, pitch=3.1, roll=8.0),
     box=Box(1.5, 2.5, 20.0, 24.0),
     landmarks=np.arange(136, dtype=np.float32).reshape(68, 2) / 4,
+    landmark_visibility=np.arange(68) % 3 > 0,
     gaze=(0.0, 0.6, 0.8),
     valence=0.7,
     arousal=-0.1,
@@ -81,12 +83,29 @@ def test_all_labels_come_back(folder):
     read = FaceFolder(folder).labels(0)
     assert read == FULL
     np.testing.assert_array_equal(read.landmarks, FULL.landmarks)
+    np.testing.assert_array_equal(read.landmark_visibility, FULL.landmark_visibility)
+    assert read.landmark_visibility.dtype == bool
 
 
 def test_a_face_without_labels_comes_back_without_labels(folder):
     read = FaceFolder(folder).labels(1)
     assert read == FaceLabels(key="p2_0", split="val")
     assert read.landmarks is None
+    assert read.landmark_visibility is None
+
+
+def test_folders_without_compound_and_visibility_are_read(folder):
+    read = FaceFolder(rewrite(folder, compound=None, landmark_visibility=None)).labels(0)
+    assert read.compound is None
+    assert read.landmark_visibility is None
+    assert read.expression == "happiness"
+
+
+def test_a_visibility_that_is_neither_0_nor_1_or_too_short_is_named(folder):
+    with pytest.raises(SemeiaError, match="'landmark_visibility', key 'p1_0': expected 0 or 1, found 2"):
+        FaceFolder(rewrite(folder, landmark_visibility=[[2.0] * 68, None]))
+    with pytest.raises(SemeiaError, match="'landmark_visibility': expected lists of 68 numbers, found one of 5"):
+        FaceFolder(rewrite(folder, landmark_visibility=[[1.0] * 5, None]))
 
 
 def test_images_masks_and_extras_come_back(folder):

@@ -6,11 +6,12 @@ Columns with other names are ignored.
 | column | type | meaning |
 |---|---|---|
 | ``key`` | text | name of the members ``<key>.png`` or ``.jpg`` and ``<key>.mask.png`` of the shard's tar |
-| ``identity``, ``split``, ``expression``, ``caption`` | text | as in ``FaceLabels`` |
+| ``identity``, ``split``, ``expression``, ``compound``, ``caption`` | text | as in ``FaceLabels`` |
 | ``age`` | number | years, 0-130 |
 | ``pose_yaw``, ``pose_pitch``, ``pose_roll`` | number | degrees, signs as in ``Pose``; each may be null alone |
 | ``box_x``, ``box_y``, ``box_width``, ``box_height`` | number | pixels, all four or none |
 | ``landmarks`` | list of 136 float32 | x0, y0, x1, y1 ... in pixels, iBUG order |
+| ``landmark_visibility`` | list of 68 int8 | 1 where the landmark can be seen, 0 where it cannot |
 | ``gaze_x``, ``gaze_y``, ``gaze_z`` | number | unit vector, all three or none |
 | ``valence``, ``arousal`` | number | -1 to 1 |
 | ``palsy_side`` / ``palsy_degree`` | text / number | the subject's own side / 0 to 1 |
@@ -40,7 +41,8 @@ import pyarrow.parquet as pq
 from semeia.records import Box, FaceLabels, Pose, SemeiaError
 
 POINTS = 68
-TEXTS = ("key", "identity", "split", "expression", "palsy_side", "caption", "extra")
+TEXTS = ("key", "identity", "split", "expression", "compound", "palsy_side", "caption", "extra")
+LISTS = ("landmarks", "landmark_visibility")
 POSE = ("pose_yaw", "pose_pitch", "pose_roll")
 BOX = ("box_x", "box_y", "box_width", "box_height")
 GAZE = ("gaze_x", "gaze_y", "gaze_z")
@@ -83,7 +85,7 @@ def is_binary(column: str) -> bool:
 def table(samples: Iterable[tuple[FaceLabels, Mapping[str, Any]]]) -> pa.Table:
     """Labels with their extras as a table: the fixed columns, then units and attributes that occur, by name."""
     rows = [_row(labels, extra) for labels, extra in samples]
-    fixed = (*TEXTS, *RANGES, "landmarks")
+    fixed = (*TEXTS, *RANGES, *LISTS)
     varying = sorted({name for row in rows for name in row} - set(fixed))
     columns = {name: pa.array([row.get(name) for row in rows], _type(name)) for name in (*fixed, *varying)}
     return pa.table(columns).replace_schema_metadata({"format": "semeia faces 1"})
@@ -104,6 +106,8 @@ def _row(labels: FaceLabels, extra: Mapping[str, Any]) -> dict[str, Any]:
         row |= dict(zip(GAZE, labels.gaze, strict=True))
     if labels.landmarks is not None:
         row["landmarks"] = np.asarray(labels.landmarks, np.float32).ravel()
+    if labels.landmark_visibility is not None:
+        row["landmark_visibility"] = np.asarray(labels.landmark_visibility, np.int8)
     for kind, field in _UNIT_FIELDS.items():
         row |= {f"{name}_{kind}": value for name, value in getattr(labels, field).items()}
     return row | {f"{_ATTRIBUTE}{name}": value for name, value in labels.attributes.items()}
@@ -114,6 +118,8 @@ def _type(column: str) -> pa.DataType:
         return pa.string()
     if column == "landmarks":
         return pa.list_(pa.float32())
+    if column == "landmark_visibility":
+        return pa.list_(pa.int8())
     return pa.int8() if is_binary(column) else pa.float64()
 
 
@@ -129,11 +135,13 @@ class FaceColumns:
         texts: column -> (N,) of str or None.
         numbers: column -> (N,) float64, NaN where not known.
         landmarks: (N, 68, 2) float32, NaN where not known.
+        visibility: (N, 68) float32, 1 where a landmark can be seen, 0 where it cannot, NaN where that is not known.
     """
 
     texts: Mapping[str, np.ndarray]
     numbers: Mapping[str, np.ndarray]
     landmarks: np.ndarray
+    visibility: np.ndarray
 
     def __len__(self) -> int:
         return len(self.landmarks)
@@ -153,7 +161,7 @@ class FaceColumns:
                 by_field["attributes"][name.removeprefix(_ATTRIBUTE)] = int(value)
             elif name.startswith("AU"):
                 by_field[_UNIT_FIELDS[name[-1]]][name[:-2]] = int(value) if name.endswith("_c") else value
-        points = self.landmarks[row]
+        points, seen = self.landmarks[row], self.visibility[row]
         texts: dict[str, Any] = {name: column[row] for name, column in self.texts.items() if name != "extra"}
         return FaceLabels(
             **texts,
@@ -166,6 +174,7 @@ class FaceColumns:
             box=Box(*(known[name] for name in BOX)) if BOX[0] in known else None,
             gaze=(known["gaze_x"], known["gaze_y"], known["gaze_z"]) if GAZE[0] in known else None,
             landmarks=None if np.isnan(points[0, 0]) else points,
+            landmark_visibility=None if np.isnan(seen[0]) else seen.astype(bool),
         )
 
     def extra(self, row: int) -> dict[str, Any]:
@@ -182,6 +191,7 @@ def concatenate(parts: Sequence[FaceColumns]) -> FaceColumns:
         texts={name: np.concatenate([part.texts[name] for part in parts]) for name in TEXTS},
         numbers={name: np.ascontiguousarray(column) for name, column in zip(names, stacked, strict=True)},
         landmarks=np.concatenate([part.landmarks for part in parts]),
+        visibility=np.concatenate([part.visibility for part in parts]),
     )
 
 
@@ -230,10 +240,19 @@ def columns_of(source: pa.Table, path: Path) -> FaceColumns:
     for group in (BOX, GAZE):
         _check_whole(numbers, group, keys=keys, path=path)
     _check_extra(texts["extra"], keys=keys, path=path)
-    landmarks = np.full((size, POINTS, 2), np.nan, np.float32)
-    if "landmarks" in source.column_names:
-        _fill_landmarks(landmarks, source.column("landmarks"), path)
-    return FaceColumns(texts=texts, numbers=numbers, landmarks=landmarks)
+    landmarks = np.full((size, 2 * POINTS), np.nan, np.float32)
+    visibility = np.full((size, POINTS), np.nan, np.float32)
+    for name, rows in zip(LISTS, (landmarks, visibility), strict=True):
+        if name in source.column_names:
+            _fill_lists(rows, source.column(name), name=name, path=path)
+    wrong = (visibility != 0) & (visibility != 1) & ~np.isnan(visibility)
+    if wrong.any():
+        row = int(wrong.any(1).argmax())
+        raise SemeiaError(f"{path}: column 'landmark_visibility', key '{keys[row]}': expected 0 or 1, found "
+                          f"{visibility[wrong][0]:g}; correct it, or write null for the whole list")  # fmt: skip
+    return FaceColumns(
+        texts=texts, numbers=numbers, landmarks=landmarks.reshape(size, POINTS, 2), visibility=visibility
+    )
 
 
 def _texts(source: pa.Table, name: str, path: Path) -> np.ndarray:
@@ -304,22 +323,22 @@ def _check_extra(extra: np.ndarray, *, keys: np.ndarray, path: Path) -> None:
             raise SemeiaError(f"{path}: column 'extra', key '{keys[row]}': expected a JSON object, found {text[:40]!r}")
 
 
-def _fill_landmarks(landmarks: np.ndarray, column: pa.ChunkedArray, path: Path) -> None:
-    """Writes the rows that are not null into ``landmarks`` (N, 68, 2)."""
-    kind = column.type
+def _fill_lists(rows: np.ndarray, column: pa.ChunkedArray, *, name: str, path: Path) -> None:
+    """Writes the lists that are not null into ``rows`` (N, C)."""
+    kind, length = column.type, rows.shape[1]
     if pa.types.is_null(kind):
         return
     nested = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not (nested and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))):
-        raise SemeiaError(f"{path}: column 'landmarks': expected lists of numbers, found {kind}; write list<float>")
+        raise SemeiaError(f"{path}: column '{name}': expected lists of numbers, found {kind}; write list<float>")
     lengths = pc.drop_null(pc.list_value_length(column)).to_numpy()
-    if (lengths != 2 * POINTS).any():
-        found = int(lengths[lengths != 2 * POINTS][0])
-        raise SemeiaError(f"{path}: column 'landmarks': expected lists of {2 * POINTS} numbers (x0, y0, x1, y1 ...), "
-                          f"found one of {found}")  # fmt: skip
+    if (lengths != length).any():
+        order = " (x0, y0, x1, y1 ...)" if name == "landmarks" else ""
+        raise SemeiaError(f"{path}: column '{name}': expected lists of {length} numbers{order}, "
+                          f"found one of {int(lengths[lengths != length][0])}")  # fmt: skip
     known = pc.is_valid(column).to_numpy().astype(bool)
     values = pc.list_flatten(column).cast(pa.float32()).to_numpy()
     if not np.isfinite(values).all():
-        raise SemeiaError(f"{path}: column 'landmarks': expected finite numbers, found NaN, null or infinity inside a "
+        raise SemeiaError(f"{path}: column '{name}': expected finite numbers, found NaN, null or infinity inside a "
                           "list; write null for the whole list where points are not known")  # fmt: skip
-    landmarks[known] = values.reshape(-1, POINTS, 2)
+    rows[known] = values.reshape(-1, length)

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-pytest.importorskip("mitsuba")
+pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
 from semeia.data.synthetic.faces import light, pack, spec, topology

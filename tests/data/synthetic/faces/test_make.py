@@ -3,22 +3,20 @@ import shutil
 
 import pytest
 
-pytest.importorskip("mitsuba")
+pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
 from PIL import Image
 
 from semeia.data.formats.faces import FaceFolder
-from semeia.data.synthetic.faces.make import make_faces, split_of
-from semeia.data.synthetic.faces.render import PLAIN_VARIANT
+from semeia.data.synthetic.faces.make import WORLD_VERSION, make_faces, split_of
 from semeia.data.synthetic.faces.sheet import contact_sheet
 from semeia.records import SemeiaError
 
 pytestmark = pytest.mark.usefixtures("head")
 
 SETTINGS = {
-    "count": 3, "seed": 4, "size": 24, "samples": 1, "shots": 2, "shard_images": 2, "variant": PLAIN_VARIANT,
-    "progress": False,
+    "count": 3, "seed": 4, "size": 24, "shots": 2, "shard_images": 2, "progress": False,
 }  # fmt: skip
 
 
@@ -53,7 +51,7 @@ def test_a_world_that_lost_a_shard_is_completed_to_the_same_bytes(world, tmp_pat
 def test_the_manifest_names_settings_and_every_file(world):
     manifest = json.loads((world / "manifest.json").read_text())
     assert manifest["settings"]["seed"] == 4
-    assert manifest["settings"]["version"] == 1
+    assert manifest["settings"]["version"] == WORLD_VERSION
     assert manifest["images"] == 3
     assert [shard["images"] for shard in manifest["shards"]] == [2, 1]
     assert len(manifest["shards"][0]["files"]["00000.tar"]) == 64
@@ -87,6 +85,17 @@ def test_a_setting_without_sense_is_named(tmp_path, wrong):
     with pytest.raises(SemeiaError, match=f"{next(iter(wrong))}: expected at least 1"):
         make_faces(tmp_path / "out", **(SETTINGS | wrong))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"renderer": "paint"}, {"look": "strange"}, {"policy": "wild"}])
+def test_a_setting_that_does_not_exist_is_named(tmp_path, wrong):
+    with pytest.raises(SemeiaError, match=f"{next(iter(wrong))}: expected one of"):
+        make_faces(tmp_path / "out", **(SETTINGS | wrong))
+
+
+def test_the_other_look_shows_other_pictures_of_the_same_format(world, tmp_path):
+    make_faces(tmp_path / "other", workers=1, **(SETTINGS | {"look": "other"}))
+    assert not (FaceFolder(tmp_path / "other").image(1) == FaceFolder(world).image(1)).all()
 
 
 def test_splits_divide_persons_80_10_10():

@@ -12,14 +12,19 @@ from PIL import Image
 
 from semeia.data.synthetic.faces import render
 from semeia.data.synthetic.faces.figure import build_figure
-from semeia.data.synthetic.faces.make import take
+from semeia.data.synthetic.faces.make import World, take
+from semeia.data.synthetic.faces.scene import REGIONS
 
 pytestmark = pytest.mark.usefixtures("head")
 
 
 def shoot(shot, variant):
-    studio = render.Studio(build_figure(shot), variant=variant)
-    labels, picture, mask, _ = take(shot, studio, size=64, samples=4, split="train")
+    world = World(
+        seed=shot.seed, count=1, first_identity=0, shots=1, size=64, renderer="paths", samples=4, look="usual",
+        policy="balanced", split="train", variant=variant, shard_images=1, pack="",
+    )  # fmt: skip
+    studio = render.PathStudio(build_figure(shot), variant=variant)
+    labels, picture, mask, _ = take(shot, studio, world, split="train")
     return labels, picture, mask
 
 
@@ -39,7 +44,7 @@ def regions_at(mask, points, reach=1):
     names = set()
     for x, y in np.floor(points).astype(int):
         window = regions[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
-        names |= {render.REGIONS[number] for number in np.unique(window)}
+        names |= {REGIONS[number] for number in np.unique(window)}
     return names
 
 
@@ -58,9 +63,9 @@ def test_the_picture_shows_a_face_before_a_background(plain):
     image, regions = (np.asarray(Image.open(io.BytesIO(data))) for data in (picture, mask))
     assert image.shape == (64, 64, 3)
     assert regions.shape == (64, 64)
-    assert 0.15 < (regions == render.REGIONS.index("skin")).mean() < 0.8
+    assert 0.15 < (regions == REGIONS.index("skin")).mean() < 0.8
     assert (regions == 0).any()
-    assert image[regions == render.REGIONS.index("skin")].std() > 3
+    assert image[regions == REGIONS.index("skin")].std() > 3
 
 
 def test_the_same_shot_has_the_same_bytes_again(plain, shot):

@@ -3,13 +3,21 @@ import dataclasses
 import numpy as np
 import pytest
 
-pytest.importorskip("mitsuba")
 pytest.importorskip("scipy")
 
 from semeia.data.synthetic.faces.action_units import Palsy, deform, sided, target_weights
 from semeia.data.synthetic.faces.light import place_camera
-from semeia.data.synthetic.faces.truth import attributes, gaze_direction, label, measured_units
-from semeia.records import ACTION_UNITS, ATTRIBUTES
+from semeia.data.synthetic.faces.scene import REGIONS
+from semeia.data.synthetic.faces.things import Props
+from semeia.data.synthetic.faces.truth import (
+    HIDDEN_BY_MASK,
+    HIDDEN_BY_SUNGLASSES,
+    gaze_direction,
+    label,
+    landmark_visibility,
+    measured_units,
+)
+from semeia.records import ACTION_UNITS
 
 STRAIGHT = (0.0, 0.0)
 
@@ -31,14 +39,14 @@ def measure(head):
 def labels_of(head):
     """Gives all labels of a shot, on the template's head."""
 
-    def labelled(shot):
+    def labelled(shot, **seen):
         palsy = shot.person.palsy
-        shown = sided(shot.action, balance=shot.person.balance, palsy=palsy)
+        shown = sided(shot.action, balance=shot.person.balance, palsy=palsy, one_sided=shot.one_sided)
         resting = deform(head.vertices, target_weights({}, gaze=shot.gaze, palsy=palsy))
         acting = deform(head.vertices, target_weights(shown, gaze=shot.gaze, palsy=palsy))
         camera = place_camera(shot, head.vertices, 128)
         heads = {"neutral": head.vertices, "resting": resting, "acting": acting}
-        return label(shot, shown=shown, camera=camera, split="train", **heads)
+        return label(shot, shown=shown, camera=camera, split="train", **heads, **seen)
 
     return labelled
 
@@ -141,34 +149,81 @@ def test_a_paralysed_eye_does_not_close_and_a_paralysed_mouth_corner_hangs(head,
     assert corners[0] < corners[1] - 0.01
 
 
-def test_every_image_has_every_label(upright, labels_of):
-    labels = labels_of(upright)
+def test_a_bare_face_has_every_label(upright, labels_of):
+    labels = labels_of(dataclasses.replace(upright, props=Props()))
     assert set(labels.au_intensity) == set(labels.au_occurrence) == set(labels.au_left) == set(ACTION_UNITS)
-    assert set(labels.attributes) == set(ATTRIBUTES)
     assert set(labels.au_occurrence.values()) == {0}
     assert labels.landmarks.shape == (68, 2)
     assert labels.box.x == pytest.approx(labels.landmarks[:, 0].min(), abs=1e-3)
     assert labels.pose.yaw == upright.yaw
+    assert -1 <= labels.valence <= 1
+    assert -1 <= labels.arousal <= 1
+    assert labels.caption.endswith(".")
+    assert labels.landmark_visibility is None
+
+
+def test_a_mask_hides_the_lower_face_and_the_expression(upright, labels_of):
+    labels = labels_of(dataclasses.replace(upright, props=Props(mask=True), action={"AU12": 4.0, "AU04": 3.0}))
+    assert labels.expression is None
+    assert set(labels.au_intensity) == set(ACTION_UNITS) - set(HIDDEN_BY_MASK)
+    assert labels.au_occurrence["AU04"] == 1
+    assert "Smiling" not in labels.attributes
+
+
+def test_sunglasses_hide_the_lids_but_not_the_expression(upright, labels_of):
+    labels = labels_of(dataclasses.replace(upright, props=Props(sunglasses=True)))
+    assert set(labels.au_left) == set(ACTION_UNITS) - set(HIDDEN_BY_SUNGLASSES)
+    assert labels.expression == "neutral"
+    assert labels.attributes["Eyeglasses"] == 1
+    assert "Bags_Under_Eyes" not in labels.attributes
+
+
+def test_a_compound_is_named_and_carries_no_expression(upright, labels_of):
+    shot = dataclasses.replace(
+        upright, kind="happily surprised", expression=None, compound="happily surprised", props=Props()
+    )
+    assert (labels_of(shot).compound, labels_of(shot).expression) == ("happily surprised", None)
+
+
+def test_a_one_sided_unit_is_labelled_on_its_own_side(upright, labels_of):
+    labels = labels_of(dataclasses.replace(upright, action={"AU14": 4.0}, one_sided={"AU14": "right"}, props=Props()))
+    assert (labels.au_left["AU14"], labels.au_right["AU14"], labels.au_intensity["AU14"]) == (0, 4, 4)
+
+
+def test_a_one_sided_unit_on_the_paralysed_side_is_weak_and_absent_on_the_other():
+    shown = sided({"AU12": 4.0}, balance={"AU12": (1, 1)}, palsy=Palsy("left", 0.5), one_sided={"AU12": "left"})
+    assert shown["AU12"] == (2, 0)
+
+
+def test_a_landmark_is_seen_on_the_face_within_the_picture_and_turned_to_the_viewer():
+    regions = np.zeros((8, 8), np.uint8)
+    regions[2:6, 2:6] = REGIONS.index("skin")
+    regions[4, 4] = REGIONS.index("lash")  # too thin to hide anything
+    regions[6:, :] = REGIONS.index("mask")
+    points = np.full((68, 2), 4.5)
+    points[1] = (9.0, 4.0)  # outside
+    points[2] = (4.5, 7.5)  # in the mask, a pixel away from the face
+    points[3] = (1.5, 4.5)  # beside the face, one pixel
+    points[4] = (0.5, 4.5)  # beside the face, two pixels
+    facing = np.ones(68)
+    facing[5] = -0.1
+    seen = landmark_visibility(points, facing, regions)
+    assert seen.dtype == bool
+    assert list(seen[:7]) == [True, False, False, True, False, False, True]
+
+
+def test_visibility_is_labelled_where_the_mask_is_given(upright, labels_of):
+    regions = np.full((128, 128), REGIONS.index("skin"), np.uint8)
+    seen = labels_of(upright, regions=regions, facing=np.ones(68)).landmark_visibility
+    assert seen.shape == (68,)
+    assert seen.all()
 
 
 def test_intensity_is_that_of_the_stronger_side_and_distractors_stay_unlabelled(upright, labels_of):
     person = dataclasses.replace(upright.person, palsy=Palsy("right", 0.6))
-    labels = labels_of(dataclasses.replace(upright, person=person, action={"AU12": 4.0, "AU18": 3.0}))
+    labels = labels_of(dataclasses.replace(upright, person=person, action={"AU12": 4.0, "AU18": 3.0}, props=Props()))
     assert labels.au_intensity["AU12"] == labels.au_left["AU12"] == 4.0
     assert labels.au_right["AU12"] < 1.7
     assert labels.au_occurrence["AU12"] == 1
     assert "AU18" not in labels.au_intensity
     assert (labels.palsy_side, labels.palsy_degree) == ("right", 0.6)
-
-
-def test_attributes_follow_their_rules(upright):
-    person = upright.person
-    hair = dataclasses.replace(person.hair, colour="blond", grey=0.0, bald=0.0)
-    young = dataclasses.replace(person, age=30.0, male=0.1, beard=0.0, hair=hair, lipstick=True, brow_thickness=0.03)
-    found = attributes(young, {"AU12": 3.0, "AU25": 0.5})
-    expected = {"Blond_Hair", "Bushy_Eyebrows", "No_Beard", "Smiling", "Wearing_Lipstick", "Young"}
-    assert {name for name, holds in found.items() if holds} == expected
-    old = dataclasses.replace(young, age=70.0, male=0.9, beard=0.7, hair=dataclasses.replace(hair, grey=0.9))
-    assert {name for name, holds in attributes(old, {"AU12": 0.0, "AU25": 2.0}).items() if holds} == {
-        "Bushy_Eyebrows", "Gray_Hair", "Male", "Mouth_Slightly_Open", "Wearing_Lipstick",
-    }  # fmt: skip

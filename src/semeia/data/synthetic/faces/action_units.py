@@ -65,8 +65,38 @@ PROTOTYPES: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
         "AU04": (1.0, 2.5, 5.0), "AU05": (0.35, 1.0, 3.5), "AU07": (0.75, 1.5, 4.5), "AU23": (0.55, 1.5, 5.0),
         "AU24": (0.6, 1.5, 5.0), "AU10": (0.15, 1.0, 2.5),
     },
+    "contempt": {"AU14": (1.0, 2.5, 5.0), "AU12": (0.55, 1.0, 3.5)},
 }  # fmt: skip
-"""Expressions after EMFACS: probability that a unit takes part, then the least and the greatest intensity."""
+"""Expressions after EMFACS: probability that a unit takes part, then the least and the greatest intensity. All units of
+contempt are shown on one side."""
+
+COMPOUNDS: Mapping[str, tuple[tuple[str, str], Mapping[str, float]]] = {
+    "happily surprised": (("happiness", "surprise"), {
+        "AU01": 1.0, "AU02": 1.0, "AU12": 1.0, "AU25": 1.0, "AU26": 0.67, "AU05": 0.6}),
+    "happily disgusted": (("happiness", "disgust"), {
+        "AU10": 1.0, "AU12": 1.0, "AU25": 1.0, "AU09": 0.6, "AU06": 0.6, "AU04": 0.35}),
+    "sadly fearful": (("sadness", "fear"), {
+        "AU01": 1.0, "AU04": 1.0, "AU20": 1.0, "AU25": 1.0, "AU05": 0.35, "AU15": 0.3, "AU02": 0.35}),
+    "sadly angry": (("sadness", "anger"), {"AU04": 1.0, "AU15": 1.0, "AU07": 0.6, "AU17": 0.6, "AU23": 0.2}),
+    "sadly surprised": (("sadness", "surprise"), {
+        "AU01": 1.0, "AU04": 1.0, "AU25": 1.0, "AU26": 1.0, "AU15": 0.4, "AU02": 0.35}),
+    "sadly disgusted": (("sadness", "disgust"), {
+        "AU04": 1.0, "AU10": 1.0, "AU01": 0.6, "AU09": 0.4, "AU15": 0.6, "AU17": 0.5}),
+    "fearfully angry": (("fear", "anger"), {"AU04": 1.0, "AU20": 1.0, "AU25": 1.0, "AU05": 0.7, "AU10": 0.3}),
+    "fearfully surprised": (("fear", "surprise"), {
+        "AU01": 1.0, "AU02": 1.0, "AU05": 1.0, "AU20": 1.0, "AU25": 1.0, "AU04": 0.5, "AU26": 0.5}),
+    "angrily surprised": (("anger", "surprise"), {
+        "AU04": 1.0, "AU25": 1.0, "AU26": 1.0, "AU05": 0.7, "AU10": 0.3, "AU02": 0.25}),
+    "angrily disgusted": (("anger", "disgust"), {"AU04": 1.0, "AU10": 1.0, "AU07": 0.6, "AU17": 0.6, "AU09": 0.4}),
+    "disgustedly surprised": (("disgust", "surprise"), {
+        "AU01": 1.0, "AU02": 1.0, "AU05": 0.9, "AU10": 1.0, "AU09": 0.4, "AU25": 0.5, "AU04": 0.3}),
+}  # fmt: skip
+"""The compound classes of RAF-DB: the two expressions, and the probability that a unit takes part.
+
+After the units that Du, Tao and Martinez (2014, table 1) found, recalled and approximate. A unit's intensities run
+over the mean of its ranges in the two prototypes, over its one range where only one has it."""
+
+_ELSEWHERE = (1.0, 4.0)  # intensities of a unit of a compound that neither prototype has
 
 _CONFLICTS = (
     ("AU24", "AU25"), ("AU23", "AU25"), ("AU24", "AU26"), ("AU23", "AU26"), ("AU24", "AU27"), ("AU23", "AU27"),
@@ -83,6 +113,11 @@ _RESTING = {  # what a fully paralysed side looks like at rest: target without i
     "browOuterUp": -0.3, "mouthLowerDown": 0.1,
 }  # fmt: skip
 _HALF_WIDTH = 0.07  # decimetres over which a midline target passes from one side to the other
+_LIFTING = ("mouthSmile", "mouthUpperUp")  # targets that lift the upper lip
+_LEAST_LIFT = 0.55
+_FRONT = 0.9  # z in decimetres; what lies behind is no skin around the mouth
+_TURNED = 0.2  # cosine between a quad's normals at rest and in action below which it has turned over
+_UNFOLDINGS = 60
 _LID_THICKNESS = 1.012  # radius of the lids' inner surface over the eyeball's
 
 
@@ -100,9 +135,25 @@ def compatible_units() -> Mapping[str, frozenset[str]]:
 
 def draw_prototype(rng: np.random.Generator, expression: str) -> dict[str, float]:
     """Commanded intensities of one variation of an expression; weak and strong ones are drawn alike."""
+    return _draw_units(rng, PROTOTYPES[expression])
+
+
+def draw_compound(rng: np.random.Generator, compound: str) -> dict[str, float]:
+    """Commanded intensities of one variation of a compound expression of ``COMPOUNDS``."""
+    parents, probabilities = COMPOUNDS[compound]
+    units = {}
+    for unit, probability in probabilities.items():
+        ranges = [PROTOTYPES[parent][unit][1:] for parent in parents if unit in PROTOTYPES[parent]] or [_ELSEWHERE]
+        low, high = np.mean(ranges, axis=0)
+        units[unit] = (probability, float(low), float(high))
+    return _draw_units(rng, units)
+
+
+def _draw_units(rng: np.random.Generator, units: Mapping[str, tuple[float, float, float]]) -> dict[str, float]:
+    """Draw units in the order given, leaving out those that cannot be shown with one drawn before."""
     strength = rng.uniform()
     action: dict[str, float] = {}
-    for unit, (probability, low, high) in PROTOTYPES[expression].items():
+    for unit, (probability, low, high) in units.items():
         position = float(0.6 * strength + 0.4 * rng.uniform())
         takes_part = rng.random() < probability
         if takes_part and all(other in compatible_units()[unit] for other in action):
@@ -134,19 +185,35 @@ class Palsy:
 
 
 def sided(
-    action: Mapping[str, float], *, balance: Mapping[str, tuple[float, float]], palsy: Palsy | None
+    action: Mapping[str, float],
+    *,
+    balance: Mapping[str, tuple[float, float]],
+    palsy: Palsy | None,
+    one_sided: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Intensity on the subject's (left, right) side.
+
+    Args:
+        action: commanded intensity 0-5 of each unit.
+        balance: natural strength of the (left, right) side of each unit, the stronger one 1.
+        palsy: of the person.
+        one_sided: units shown on one side only -> that side; the jaw has no sides and stays whole.
 
     The stronger side shows what is commanded. A palsy of degree d weakens its side to (1 - d); the jaw, which another
     nerve moves, is spared and has no sides.
     """
     shown = {}
     for unit, intensity in action.items():
-        left, right = (1.0, 1.0) if _is_jaw(unit) else balance[unit]
-        if palsy is not None and not _is_jaw(unit):
-            left = left * (1 - palsy.degree) if palsy.side == "left" else 1.0
-            right = right * (1 - palsy.degree) if palsy.side == "right" else 1.0
+        has_sides = not _is_jaw(unit)
+        left, right = balance[unit] if has_sides else (1.0, 1.0)
+        alone = one_sided.get(unit) if one_sided and has_sides else None
+        if alone is not None:
+            left, right = float(alone == "left"), float(alone == "right")
+        if palsy is not None and has_sides:
+            weak = 1 - palsy.degree
+            healthy = {"left": left, "right": right} if alone is not None else {"left": 1.0, "right": 1.0}
+            left = left * weak if palsy.side == "left" else healthy["left"]
+            right = right * weak if palsy.side == "right" else healthy["right"]
         shown[unit] = (intensity * left, intensity * right)
     return shown
 
@@ -193,26 +260,81 @@ def target_weights(
 
 
 def deform(neutral: np.ndarray, weights: Mapping[tuple[str, str], float]) -> np.ndarray:
-    """Apply face targets to a person's vertices (V, 3) and keep the lids outside the eyeballs.
+    """Apply face targets to a person's vertices (V, 3), unfold the skin and keep the lids outside the eyeballs.
 
-    Targets are lengths on an adult's face, so they are scaled with the size of the face they act on.
+    Targets are lengths on an adult's face, so they are scaled with the size of the face they act on. Those that lift
+    the upper lip are scaled down further, to 0.55 at least, where it is short, as children's are: they would push it
+    past the nose. What is left of folds, ``_unfold`` smooths.
     """
     topology = load_topology()
     scale = face_scale(neutral)
+    lift = scale * float(np.clip(_upper_lip(neutral) / (_upper_lip(topology.pack.vertices) * scale), _LEAST_LIFT, 1))
     vertices = neutral.astype(np.float32).copy()
     step = 1 / (1 + np.exp(-topology.pack.vertices[:, :1] / _HALF_WIDTH))  # (V, 1): 1 on the left side
     shares: dict[str, Any] = {"": 1.0, "left": step, "right": 1 - step}
     for (target, half), weight in weights.items():
         if abs(weight) > 1e-4:
             share = shares[half]
-            size = 1.0 if "Look" in target else scale
+            size = 1.0 if "Look" in target else lift if target.startswith(_LIFTING) else scale
             vertices += (weight * size * share * topology.pack.delta("A/" + target)).astype(np.float32)
+    _unfold(neutral, vertices)
     for side, lids in topology.lids.items():
         centre, radius = fit_sphere(vertices[topology.eyeballs[side]])
         offset = vertices[lids] - centre
         distance = np.linalg.norm(offset, axis=1, keepdims=True)
         vertices[lids] = centre + offset * np.maximum(radius * _LID_THICKNESS / np.maximum(distance, 1e-6), 1)
     return vertices
+
+
+@functools.cache
+def _skin_near_mouth() -> tuple[np.ndarray, Any]:
+    """(Q, 4) quads between nose and red of the lips and beside the corners; sparse (V, V) means over neighbours."""
+    from scipy import sparse
+
+    pack, landmarks = load_pack(), load_topology().landmarks
+    place = pack.vertices
+    x, y, z = np.abs(place[:, 0]), place[:, 1], place[:, 2]
+    corner, peak = place[landmarks[54]], place[landmarks[52]]
+    # The red of the lips is left out: units that roll it in turn it over, and rightly so.
+    above = (x < corner[0]) & (y > peak[1] - 0.04) & (y < place[landmarks[30], 1])
+    beside = (x >= corner[0] - 0.03) & (x < corner[0] + 0.25) & (np.abs(y - corner[1]) < 0.25)
+    skin = pack.quads[pack.parts == "skin"]
+    quads = skin[((above | beside) & (z > _FRONT))[skin].all(1)]
+    ends = np.concatenate([quads[:, [k, (k + 1) % 4]] for k in range(4)])
+    ends = np.unique(np.concatenate([ends, ends[:, ::-1]]), axis=0)
+    count = len(place)
+    links = sparse.csr_matrix((np.ones(len(ends), np.float32), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    degree = np.maximum(np.asarray(links.sum(1)).ravel(), 1)
+    return quads, (sparse.diags(1 / degree) @ links).tocsr().astype(np.float32)
+
+
+def _unfold(neutral: np.ndarray, vertices: np.ndarray) -> None:
+    """Smooth the displacement of ``vertices`` (V, 3), in place, wherever a quad of skin near the mouth has turned over.
+
+    The vertices of such quads take the mean displacement of their neighbours, again until none is left.
+    """
+    quads, mean = _skin_near_mouth()
+    rest = _quad_normals(neutral, quads)
+    for _ in range(_UNFOLDINGS):
+        turned = (rest * _quad_normals(vertices, quads)).sum(1) < _TURNED
+        if not turned.any():
+            return
+        ids = np.unique(quads[turned])
+        moved = vertices - neutral
+        vertices[ids] = neutral[ids] + 0.5 * moved[ids] + 0.5 * (mean[ids] @ moved)
+
+
+def _quad_normals(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
+    """(Q, 3) unit normals of quads (Q, 4)."""
+    corner = vertices[quads]
+    normal = np.cross(corner[:, 2] - corner[:, 0], corner[:, 3] - corner[:, 1])
+    return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12))
+
+
+def _upper_lip(vertices: np.ndarray) -> float:
+    """Height from the nose's base to the peak of the upper lip."""
+    point = vertices[load_topology().landmarks, 1]
+    return float(point[33] - point[51])
 
 
 def face_scale(vertices: np.ndarray) -> float:

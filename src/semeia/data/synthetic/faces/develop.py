@@ -1,72 +1,73 @@
-"""From light to an 8-bit picture: smooth the light on skin, expose, put the background behind, add sensor noise.
+"""From light to an 8-bit picture: expose, put the background behind, then lens, movement, sensor and storage.
 
 Shapes: S pixels a side.
 """
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
-from semeia.data.synthetic.faces.appearance import TEXTURE, Skin
+from semeia.data.synthetic.faces.appearance import Skin
 from semeia.data.synthetic.faces.light import background
-from semeia.data.synthetic.faces.render import REGIONS, Exposure
+from semeia.data.synthetic.faces.scene import SKIN_LIKE, Exposure
 from semeia.data.synthetic.faces.spec import FaceSpec, Stream
 
 _LUMA = np.array([0.30, 0.59, 0.11])
-_SPREAD = np.array([1.25, 0.95, 0.85]) / 140  # of light under the skin, in picture widths; red goes farthest
-_ENAMEL = 2.2  # wet enamel shines out of the mouth's shadow as the plain teeth of the mesh do not
-_SKIN_LIKE = [REGIONS.index(name) for name in ("skin", "lips", "nose")]
-
-
-def smooth_skin_light(exposure: Exposure, skin: Skin) -> np.ndarray:
-    """(S, S, 3) radiance with the light on skin filtered, edge- and colour-preserving.
-
-    Radiance is divided by the painted colour, filtered by a joint bilateral filter that heeds normals and brightness,
-    and multiplied again: path-tracing noise goes, painted detail stays, and light seems to travel under the skin.
-    """
-    size = len(exposure.light)
-    is_skin = np.isin(exposure.regions, _SKIN_LIKE) & (exposure.coverage > 0.98)
-    column, row = np.moveaxis(np.clip((exposure.uv * TEXTURE).astype(int), 0, TEXTURE - 1), -1, 0)
-    painted = ndimage.gaussian_filter(skin.colour, (0.8, 0.8, 0))[row, column]
-    colour = np.where(is_skin[..., None], painted, 1.0) + 1e-3
-    light = exposure.light / colour
-    brightness = np.log(light + 1e-3)
-    radius = max(2, round(size / 75))
-    pad = ((radius, radius), (radius, radius), (0, 0))
-    far_light, far_brightness, far_normal = (np.pad(a, pad) for a in (light, brightness, exposure.normal))
-    far_skin = np.pad(is_skin, radius)
-    total, weights = np.zeros_like(light), np.zeros_like(light)
-    for down in range(2 * radius + 1):
-        for right in range(2 * radius + 1):
-            window = slice(down, down + size), slice(right, right + size)
-            tilt = np.maximum(0, 1 - (far_normal[window] * exposure.normal).sum(-1))
-            steps = (down - radius) ** 2 + (right - radius) ** 2
-            near = np.exp(-steps / (2 * (_SPREAD * size) ** 2))
-            alike = np.exp(-((far_brightness[window] - brightness) ** 2) / (2 * 0.45**2))
-            weight = (np.exp(-14 * tilt) * far_skin[window])[..., None] * near * alike
-            total += weight * far_light[window]
-            weights += weight
-    return np.where(is_skin[..., None], total / np.maximum(weights, 1e-6), light) * colour
 
 
 def develop(exposure: Exposure, skin: Skin, spec: FaceSpec) -> np.ndarray:
     """(S, S, 3) uint8 picture of one shot."""
-    tone, sensor = spec.shot_stream(Stream.TONE), spec.shot_stream(Stream.SENSOR)
-    size = len(exposure.light)
-    light = smooth_skin_light(exposure, skin)
-    light[exposure.regions == REGIONS.index("teeth")] *= _ENAMEL
-    on_face = np.isin(exposure.regions, _SKIN_LIKE)
+    light = tone(exposure, skin, spec.shot_stream(Stream.TONE))
+    behind = background(spec.shot_stream(Stream.BACKGROUND), len(light))
+    picture = light + (1 - exposure.coverage[..., None]) * behind
+    picture = through_lens(picture, spec.shot_stream(Stream.LENS), other=spec.look == "other")
+    return stored(picture, spec.shot_stream(Stream.SENSOR), other=spec.look == "other")
+
+
+def tone(exposure: Exposure, skin: Skin, rng: np.random.Generator) -> np.ndarray:
+    """(S, S, 3) display values: the face is exposed for its own tone, give or take, and lights roll off."""
+    light = exposure.light
+    on_face = np.isin(exposure.regions, SKIN_LIKE)
     brightness = (light @ _LUMA)[on_face if on_face.sum() > 50 else exposure.coverage >= 0]
-    wanted = tone.uniform(0.6, 1.05) * (0.06 + 0.62 * float(skin.tone @ _LUMA))
+    wanted = rng.uniform(0.6, 1.05) * (0.06 + 0.62 * float(skin.tone @ _LUMA))
     gain = wanted / max(float(np.median(brightness)), 1e-3)
     gain = min(gain, 0.95 / max(float(np.percentile(brightness, 97)), 1e-3))
     value = light * gain
     value = 1.25 * value * (1 + value / 9) / (1 + 0.45 * value)  # shoulder: lights roll off instead of clipping
     display = np.where(value <= 0.0031308, 12.92 * value, 1.055 * np.maximum(value, 1e-9) ** (1 / 2.4) - 0.055)
-    behind = background(spec.shot_stream(Stream.BACKGROUND), size)
-    picture = np.clip(display, 0, 1) + (1 - exposure.coverage[..., None]) * behind
-    if sensor.random() < 0.5:
-        picture = ndimage.gaussian_filter(picture, (0.35, 0.35, 0))
-    picture = picture + sensor.normal(0, sensor.uniform(0.003, 0.018), picture.shape)
-    return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
+    return np.asarray(np.clip(display, 0, 1))
+
+
+def through_lens(picture: np.ndarray, rng: np.random.Generator, *, other: bool) -> np.ndarray:
+    """What lens and movement do: softness always, now and then out of focus, moved, or dark in the corners."""
+    size = len(picture)
+    soft = size / 128 * (rng.uniform(0.15, 0.45) if rng.random() > 0.08 else rng.uniform(0.5, 1.2 if other else 1.0))
+    picture = ndimage.gaussian_filter(picture, (soft, soft, 0))
+    if rng.random() < (0.2 if other else 0.1):
+        length, angle = size / 128 * rng.uniform(1.5, 6 if other else 4.5), rng.uniform(0, np.pi)
+        steps = np.linspace(-0.5, 0.5, 9)
+        moved = [
+            ndimage.shift(picture, (length * s * np.sin(angle), length * s * np.cos(angle), 0), order=1, mode="nearest")
+            for s in steps
+        ]
+        picture = np.mean(moved, 0)
+    if rng.random() < 0.2:
+        y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+        picture = picture * (1 - rng.uniform(0.1, 0.5) * np.clip((x**2 + y**2) / 2, 0, 1))[..., None]
+    return picture
+
+
+def stored(picture: np.ndarray, rng: np.random.Generator, *, other: bool) -> np.ndarray:
+    """(S, S, 3) uint8: noise of the sensor, a white balance that is a little off, and now and then JPEG."""
+    gains = 1 + rng.normal(0, 0.05 if other else 0.025, 3)
+    noisy = picture * gains + rng.normal(0, rng.uniform(0.002, 0.03 if other else 0.016), picture.shape)
+    values = (np.clip(noisy, 0, 1) * 255).round().astype(np.uint8)
+    if rng.random() < 0.5:
+        stream = io.BytesIO()
+        Image.fromarray(values).save(stream, "JPEG", quality=int(rng.integers(25 if other else 45, 96)))
+        values = np.asarray(Image.open(stream).convert("RGB"))
+    return values

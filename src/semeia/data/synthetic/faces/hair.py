@@ -1,73 +1,92 @@
-"""Hair and brows as curves: grown once on the person's resting head, drawn as ribbons that face the camera.
+"""Hair as curves: grown once around the template, carried over to the person's resting head, drawn as thin lines.
 
-Shapes: N curves, K points a curve, W smooth skin vertices, T triangles.
+Strands start along the way a style is combed, turn to the ground, stay on the skull, the neck and the shoulders, part
+before the face, and run together into locks. Units are decimetres.
+
+Shapes: N curves, K points a curve, W smooth skin vertices.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from scipy.spatial import cKDTree
 
-from semeia.data.synthetic.faces.appearance import hairline
-from semeia.data.synthetic.faces.haircuts import Hair
-from semeia.data.synthetic.faces.spec import Person
-from semeia.data.synthetic.faces.topology import AXIS_DEPTH, BROW, canonical, load_topology, vertex_normals
+from semeia.data.synthetic.faces.appearance import hair_colour, hairline
+from semeia.data.synthetic.faces.haircuts import STYLES, Hair
+from semeia.data.synthetic.faces.headspace import carry, distance_field, look_up
+from semeia.data.synthetic.faces.topology import AXIS_DEPTH, canonical, load_topology, vertex_normals
 
 STRANDS = 8500
-STRAND_POINTS = 6
-_STEPS = (0.08, 0.14, 0.21, 0.26, 0.31)  # shares of the length: short at the root, where strands follow the skull
+STRAND_POINTS = 8
 STRAND_RADIUS = 0.0075
-BROW_HAIRS = 300
-BROW_POINTS = 4
-BROW_RADIUS = 0.0036
+FACE_TOP = 7.56
+"""No strand hangs lower than this before the eyes, except beside the face; the brows of the template lie at 7.46."""
+
+_STEPS = 16  # of the growth; the curve keeps STRAND_POINTS of them
+_LOCKS = 420
+_WHORL = np.array([0.08, 8.46, 0.10])
 
 
 @dataclass(frozen=True)
-class Roots:
-    """Triangles of the template's skin where hair may grow, with their place in canonical coordinates."""
+class Locks:
+    """A head of hair: ``points`` (N, K, 3) from root to tip and ``radius`` (N,) of each strand."""
+
+    points: np.ndarray
+    radius: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """Triangles of the template's skin where hair may grow: corner ids, middles, normals, and areas."""
 
     triangles: np.ndarray
     middle: np.ndarray
     azimuth: np.ndarray
-    height: np.ndarray
     area: np.ndarray
-    ear: np.ndarray
-    scalp: np.ndarray
+    grows: np.ndarray
+    normals: np.ndarray
 
 
 @dataclass(frozen=True)
-class BrowHairs:
-    """Brow curves tied to the skin: each point is a weighted mean of four skin vertices, raised along the normal.
+class _Roots:
+    """Where strands start: triangle ids and barycentric coordinates (N, 3); place and normal on the template (N, 3).
 
-    ``vertices`` and ``weights`` are (N, K, 4), ``rise`` is (N, K) in decimetres.
+    ``edge`` (N,) is the height above the hairline.
     """
 
-    vertices: np.ndarray
-    weights: np.ndarray
-    rise: np.ndarray
-
-    def points(self, skin: np.ndarray, normals: np.ndarray) -> np.ndarray:
-        """(N, K, 3) curves on smooth skin vertices (W, 3)."""
-        weights = self.weights[..., None]
-        place = (skin[self.vertices] * weights).sum(2)
-        return np.asarray(place + (normals[self.vertices] * weights).sum(2) * self.rise[..., None])
+    triangle: np.ndarray
+    share: np.ndarray
+    place: np.ndarray
+    normal: np.ndarray
+    edge: np.ndarray
 
 
 @functools.cache
-def _roots() -> Roots:
+def _ground() -> _Ground:
     skin = load_topology().smooth["skin"]
     corner = skin.template[skin.triangles]
     middle = corner.mean(1)
-    azimuth, height = canonical(middle)
     area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
-    ear = (np.abs(middle[:, 0]) > 0.735) & (height < 7.55) & (height > 6.6)
-    return Roots(skin.triangles, middle, azimuth, height, area, ear, np.flatnonzero(canonical(skin.template)[1] > 6.9))
+    ear = (np.abs(middle[:, 0]) > 0.735) & (middle[:, 1] < 7.55) & (middle[:, 1] > 6.6)
+    normals = vertex_normals(skin.template, skin.triangles)
+    return _Ground(skin.triangles, middle, canonical(middle)[0], area, ~ear & (middle[:, 1] > 6.3), normals)
 
 
 def grow_hair(hair: Hair, skin: np.ndarray, normals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Grow strands on a resting head; see ``grow_locks``.
+
+    Returns:
+        (N, K, 3) curves in head coordinates, from root to tip.
+    """
+    return grow_locks(hair, skin, normals, rng).points
+
+
+def grow_locks(hair: Hair, skin: np.ndarray, normals: np.ndarray, rng: np.random.Generator) -> Locks:
     """Grow strands on a resting head.
 
     Args:
@@ -77,116 +96,232 @@ def grow_hair(hair: Hair, skin: np.ndarray, normals: np.ndarray, rng: np.random.
         rng: stream of the hair stage.
 
     Returns:
-        (N, K, 3) curves in head coordinates, from root to tip.
+        The strands in head coordinates.
     """
-    roots = _roots()
-    triangle, share = _choose_roots(hair, rng)
-    at = roots.triangles[triangle]
-    root = (skin[at] * share[..., None]).sum(1)
-    normal = (normals[at] * share[..., None]).sum(1)
+    style, roots = STYLES[hair.style], _choose_roots(hair, rng)
+    fine = np.clip(roots.edge / 0.16, 0, 1)  # 0 at the hairline, where hairs are short and thin
+    length = _lengths(hair, roots, rng) * (0.35 + 0.65 * fine)
+    heading = _combed(hair, roots, rng)
+    layer = 0.012 + hair.lift * rng.random(STRANDS) ** 1.3 * (0.25 + 0.75 * np.clip(roots.edge / 0.3, 0, 1))
+    stand = style.stand * rng.uniform(0.6, 1.4, STRANDS) * (0.5 + 0.5 * fine)
+    first = heading + roots.normal * stand[:, None]
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    azimuth = np.arctan2(roots.place[:, 0], roots.place[:, 2] - AXIS_DEPTH)
+    bangs = (hair.fringe >= 0.5) & (np.abs(azimuth) < 0.62) & (roots.place[:, 2] > 0.75)
+    side = np.where(roots.place[:, 0] - hair.parting + rng.normal(0, 0.05, STRANDS) >= 0, 1.0, -1.0)
+    floor = FACE_TOP + np.where(bangs, rng.gamma(2, 0.02, STRANDS), rng.uniform(0.02, 0.14, STRANDS))
+    knot = np.array([0.0, style.tied, -0.40 if style.tied < 8.2 else -0.18])
+    field = distance_field()
+    paths, ends = _grow(
+        roots.place, first, length, layer, side, bangs, floor, knot, style.tied > 0, style.gravity,
+        field.values, field.low, field.step,
+    )  # fmt: skip
+    if style.knot:
+        _wind_knot(paths, knot, style.knot, rng)
+    points = _resample(paths, ends)
+    points = _run_together(points, roots, side, style.clump, rng)
+    points = _wave(points, hair.curl, style.turns, rng)
+    _keep_off(points, layer, floor, field.values, field.low, field.step)
+    at = _ground().triangles[roots.triangle]
+    root = (skin[at] * roots.share[..., None]).sum(1)
+    carried = carry(points.reshape(-1, 3), skin).reshape(points.shape)
+    fade = np.linspace(1, 0, STRAND_POINTS)[:, None] ** 2
+    carried += (root - carried[:, 0])[:, None] * fade
+    radius = STRAND_RADIUS * rng.uniform(0.7, 1.3, STRANDS) * (0.45 + 0.55 * fine)
+    return Locks(carried, radius)
+
+
+def strand_colours(hair: Hair, rng: np.random.Generator) -> np.ndarray:
+    """(N, 3) linear RGB of the strands: lighter and darker ones, and grey hairs as single strands."""
+    pigment = hair_colour(dataclasses.replace(hair, grey=0.0))
+    grey = hair_colour(dataclasses.replace(hair, grey=1.0))
+    colour = pigment * np.exp(rng.normal(0, 0.22, (STRANDS, 1)) + rng.normal(0, 0.05, (STRANDS, 3)))
+    white = rng.random(STRANDS) < hair.grey
+    colour[white] = grey * rng.uniform(0.75, 1.2, (int(white.sum()), 1))
+    return np.clip(colour, 0.003, 0.9)
+
+
+def _choose_roots(hair: Hair, rng: np.random.Generator) -> _Roots:
+    ground, template = _ground(), load_topology().smooth["skin"].template
+    height = ground.middle[:, 1]
+    phase = rng.uniform(0, 2 * np.pi, 3)
+    ragged = 0.022 * np.sin(np.outer(ground.azimuth, [5.0, 11.0, 19.0]) + phase).sum(1)
+    edge = height - hairline(ground.azimuth, hair.line) + ragged
+    nape = 6.35 if STYLES[hair.style].side > 0.6 else 6.62  # short cuts are shaved at the neck
+    edge = np.where(ground.middle[:, 2] < 0.15, np.maximum(edge, height - nape), edge)
+    edge = np.minimum(edge, height - nape + ragged)
+    soft = np.clip((edge + 0.05) / 0.12, 0, 1) ** 1.5
+    top = np.clip((height - 7.62 - ragged * 2) / 0.2, 0, 1)
+    thin = 1 - top * min(1.0, hair.bald * 1.35)
+    low = np.where(ground.middle[:, 2] < -0.1, 0.55, 1.0)
+    density = ground.area * ground.grows * soft * thin * low
+    triangle = rng.choice(len(density), STRANDS, p=density / density.sum())
+    share = rng.dirichlet([1, 1, 1], STRANDS)
+    at = ground.triangles[triangle]
+    place = (template[at] * share[..., None]).sum(1)
+    normal = (ground.normals[at] * share[..., None]).sum(1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
-    template = (load_topology().smooth["skin"].template[at] * share[..., None]).sum(1)
-    length = hair.length * rng.uniform(0.75, 1.1, STRANDS)
-    line = hairline(np.arctan2(template[:, 0], template[:, 2] - AXIS_DEPTH), hair.line)
-    fringe = (template[:, 1] < line + 0.12) & (template[:, 2] > 0.2)
-    length = length * np.where(fringe, 0.8 if hair.long else 0.6, 1.0)
-
-    scalp = skin[roots.scalp]
-    centre = np.array([0.0, scalp[:, 1].mean() - 0.15, scalp[:, 2].mean()])
-    distance = np.linalg.norm(scalp - centre, axis=1)
-    tree = cKDTree((scalp - centre) / distance[:, None])
-
-    heading = _combed(hair, template, normal, rng) * 0.8 + normal * hair.lift
-    heading /= np.linalg.norm(heading, axis=1, keepdims=True)
-    tip, points = root.copy(), [root]
-    for k, step in enumerate(_STEPS, start=1):
-        tip = tip + heading * (step * length)[:, None]
-        tip = _clear_face(hair, tip, template)
-        falls = np.clip((8.40 - tip[:, 1:2]) / 0.4, 0, 1) * [0, hair.weight, 0]
-        heading = heading + rng.normal(0, hair.curl * 0.6, (STRANDS, 3)) - falls
-        if hair.long:
-            heading[:, 0] -= 0.5 * np.sign(tip[:, 0]) * (tip[:, 1] < 7.5)
-        offset = tip - centre
-        far = np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-6)
-        outward = offset / far
-        surface = distance[tree.query(outward, k=3)[1]].max(1, keepdims=True) + 0.015 + 0.02 * k / STRAND_POINTS
-        on_head = tip[:, 1:2] > 6.3
-        tip = np.where(on_head, centre + offset * np.maximum(surface / far, 1), tip)
-        points.append(tip)
-        heading = heading - outward * np.minimum((heading * outward).sum(1, keepdims=True), 0)
-        heading /= np.linalg.norm(heading, axis=1, keepdims=True) + 1e-9
-    return np.stack(points, 1)
+    return _Roots(triangle, share, place, normal, edge[triangle] + place[:, 1] - height[triangle])
 
 
-def _choose_roots(hair: Hair, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles (N,) and barycentric coordinates (N, 3) of the roots."""
-    roots = _roots()
-    grows = (roots.height > hairline(roots.azimuth, hair.line)) & ~roots.ear & (roots.height > 6.5)
-    grows |= (roots.middle[:, 2] < 0.15) & (roots.height > 6.25) & ~roots.ear
-    bare = (roots.height > 7.75) & (rng.random(len(roots.height)) < hair.bald)
-    density = roots.area * (grows & ~bare) * np.where(roots.middle[:, 2] < -0.1, 0.5, 1.0)
-    return rng.choice(len(density), STRANDS, p=density / density.sum()), rng.dirichlet([1, 1, 1], STRANDS)
+def _lengths(hair: Hair, roots: _Roots, rng: np.random.Generator) -> np.ndarray:
+    """(N,) lengths: by zone of the head, with a few per cent from strand to strand."""
+    style = STYLES[hair.style]
+    top = np.clip((roots.place[:, 1] - 7.72) / 0.4, 0, 1)
+    behind = np.clip((0.15 - roots.place[:, 2]) / 0.3, 0, 1)
+    below = style.side + (style.back - style.side) * behind
+    zone = below + (style.top - below) * top
+    # Long hair ends at one height: what starts lower is shorter.
+    return np.asarray(zone * hair.length / max(style.top, style.side) * rng.uniform(0.82, 1.06, STRANDS))
 
 
-def _combed(hair: Hair, template: np.ndarray, normal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(N, 3) unit directions along the skin, away from the parting."""
-    side = np.sign(template[:, 0] - hair.parting + rng.normal(0, 0.04, STRANDS))
-    down = -0.15 - 0.7 * np.clip((7.9 - template[:, 1]) / 0.6, 0, 1.5)
-    heading = np.stack([side * 0.9, down, np.full(STRANDS, hair.forward)], 1) + rng.normal(0, hair.curl, (STRANDS, 3))
-    heading -= normal * (heading * normal).sum(1, keepdims=True)
-    heading /= np.linalg.norm(heading, axis=1, keepdims=True) + 1e-9
-    if hair.long:
-        heading[:, 1] -= 0.8 * np.clip((8.40 - template[:, 1]) / 0.4, 0, 1)
-        heading /= np.linalg.norm(heading, axis=1, keepdims=True)
-    return heading
+def _combed(hair: Hair, roots: _Roots, rng: np.random.Generator) -> np.ndarray:
+    """(N, 3) unit directions along the skin."""
+    style, place, normal = STYLES[hair.style], roots.place, roots.normal
+
+    def along(direction: np.ndarray) -> np.ndarray:
+        flat = direction - normal * (direction * normal).sum(1, keepdims=True)
+        return np.asarray(flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-9))
+
+    if style.tied:
+        knot = np.array([0.0, style.tied, -0.35])
+        return along(knot - place + rng.normal(0, 0.015, place.shape))
+    side = np.sign(place[:, 0] - hair.parting + rng.normal(0, 0.03, STRANDS))
+    parted = np.stack([side, np.full(STRANDS, -0.2), -0.25 * np.clip(place[:, 2] - 0.4, 0, 1)], 1)
+    whorl, part, back = style.flow
+    backwards = np.stack([0 * side, 0.15 + 0 * side, -np.ones(STRANDS)], 1)
+    crown = along(whorl * along(place - _WHORL) + part * along(parted) + back * along(backwards))
+    down = along(np.stack([0 * side, -np.ones(STRANDS), -0.35 * np.clip(place[:, 2] + 0.2, 0, 1)], 1))
+    low = np.clip((8.0 - place[:, 1]) / 0.4, 0, 1)[:, None]
+    front = (np.abs(np.arctan2(place[:, 0], place[:, 2] - AXIS_DEPTH)) < 0.6)[:, None]
+    if hair.fringe >= 0.5:
+        out = np.stack([0.25 * place[:, 0], -np.ones(STRANDS), np.ones(STRANDS)], 1)
+        crown = np.where(front & (place[:, 2:] > 0.7), along(out), crown)
+    heading = crown * (1 - low * ~front) + down * low * ~front
+    noise = rng.normal(0, 0.06 + 0.35 * style.wave + (0.5 if style.kinky else 0.12 * style.stand), place.shape)
+    return along(heading + noise)
 
 
-def _clear_face(hair: Hair, tip: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """Move points that hang before the face aside, so that no strand covers the eyes."""
-    half_width = 0.60 if hair.long else 0.55
-    before = (tip[:, 2] > 0.75) & (tip[:, 1] < 7.72) & (np.abs(tip[:, 0]) < half_width)
-    side = np.where(template[:, 0] >= hair.parting, 1.0, -1.0)
-    moved = tip.copy()
-    moved[:, 0] = np.where(before, side * half_width, tip[:, 0])
-    moved[:, 2] = np.where(before, np.minimum(tip[:, 2], 0.95), tip[:, 2])
-    return moved
+@njit(cache=True)
+def _grow(place, first, length, layer, side, bangs, floor, knot, tied, gravity, values, low, step):  # type: ignore[no-untyped-def]
+    """Paths (N, S, 3) of the strands and the last step (N,) that each of them reached."""
+    count, steps = place.shape[0], _STEPS
+    paths, ends = np.zeros((count, steps + 1, 3)), np.zeros(count, np.int64)
+    here, heading, felt = np.zeros(3), np.zeros(3), np.zeros(4)  # felt: distance to the skin and its gradient
+    for i in range(count):
+        here[:] = place[i]
+        heading[:] = first[i]
+        paths[i, 0] = here
+        stride, gone, rests, gathered = length[i] / steps, 0.0, 0, False
+        for k in range(1, steps + 1):
+            here += heading * stride
+            gone += stride
+            look_up(values, low, step, here, felt)
+            height = layer[i] * min(1.0, gone / 0.2)
+            if felt[0] < height:
+                here += felt[1:] * (height - felt[0])
+                into = min(0.0, heading[0] * felt[1] + heading[1] * felt[2] + heading[2] * felt[3])
+                heading -= felt[1:] * into
+                rests += here[1] < 6.05 and felt[2] > 0.4
+                if rests > 1:  # on the shoulders: what is longer lies behind them, out of sight
+                    break
+            elif felt[0] > height + 0.05 and here[1] < 7.7:
+                # Hair that hangs free below the widest part of the head leans back to cheeks and neck.
+                heading -= felt[1:] * min(felt[0] - height, 0.25) * gravity * 0.55 * stride
+            if tied:
+                to = knot - here
+                away = np.sqrt((to**2).sum())
+                gathered = gathered or away < 0.16
+                if gathered:
+                    heading += (np.array([0.0, -2.5, -0.6]) - 0.8 * (here - knot) * np.array([1.0, 0.0, 1.0])) * 0.25
+                else:
+                    heading += to / away * 0.5
+            else:
+                heading[1] -= gravity * stride
+            turn = np.arctan2(here[0], here[2] - AXIS_DEPTH)
+            if here[2] > 0.6 and not bangs[i] and not tied and 6.0 < here[1] < 8.05:
+                # Steer strands before the forehead aside, the more the lower they hang.
+                near = max(0.0, 0.66 - abs(turn)) * min(1.0, (8.05 - here[1]) / 0.3)
+                heading[0] += side[i] * np.cos(turn) * near * 6.0 * stride
+                heading[2] -= side[i] * np.sin(turn) * near * 6.0 * stride
+            heading /= np.sqrt((heading**2).sum()) + 1e-9
+            if here[2] > 0.6 and abs(turn) < 0.58 and here[1] < floor[i]:
+                break
+            paths[i, k] = here
+            ends[i] = k
+    return paths, ends
 
 
-@functools.cache
-def _brow_ground() -> tuple[cKDTree, np.ndarray]:
-    """Search tree over the front of the face in canonical coordinates, and the skin vertices in it."""
-    skin = load_topology().smooth["skin"]
-    azimuth, height = canonical(skin.template)
-    facing = vertex_normals(skin.template, skin.triangles)[:, 2]
-    front = np.flatnonzero((skin.template[:, 2] > 0.55) & (height > 7.2) & (facing > -0.1))
-    return cKDTree(np.c_[azimuth, height][front]), front
+@njit(cache=True)
+def _resample(paths, ends):  # type: ignore[no-untyped-def]
+    """(N, K, 3) points along paths up to their last steps, closer together near the root."""
+    out = np.zeros((paths.shape[0], STRAND_POINTS, 3))
+    for i in range(paths.shape[0]):
+        for k in range(STRAND_POINTS):
+            at = (k / (STRAND_POINTS - 1)) ** 1.15 * ends[i]
+            step = min(int(at), max(ends[i] - 1, 0))
+            share = at - step
+            out[i, k] = paths[i, step] * (1 - share) + paths[i, min(step + 1, ends[i])] * share
+    return out
 
 
-def comb_brows(person: Person, rng: np.random.Generator) -> BrowHairs:
-    """Lay the hairs of both brows on the template and tie them to the skin."""
-    topology = load_topology()
-    count = BROW_HAIRS // 2
-    azimuths, heights, rises = [], [], []
-    for ids in (list(BROW), [int(topology.mirror[i]) for i in BROW]):
-        azimuth, height = canonical(topology.pack.vertices[ids])
-        side = np.sign(azimuth[2])
-        along = rng.beta(1.05, 1.25, count)
-        thickness = person.brow_thickness * np.interp(along, [0, 0.15, 0.5, 1], [0.75, 1, 0.85, 0.25])
-        offset = rng.uniform(-1, 1, count)
-        knots = np.linspace(0, 1, len(ids))
-        arch = person.brow_arch * np.sin(np.pi * np.clip(along * 1.1, 0, 1))
-        u = np.interp(along, knots, azimuth) + side * rng.normal(-0.01, 0.01, count)
-        y = np.interp(along, knots, height) + person.brow_lift + offset * thickness + arch
-        angle = np.interp(along, [0, 0.3, 1], [1.15, 0.45, -0.25]) - offset * 0.35
-        length = rng.uniform(0.06, 0.095, count)
-        step = np.linspace(0, 1, BROW_POINTS) - 0.3  # (K,)
-        azimuths.append(u[:, None] + (np.cos(angle) * length * side / 0.95)[:, None] * step)
-        heights.append(y[:, None] + (np.sin(angle) * length)[:, None] * step - 0.02 * step**2)
-        rises.append(np.broadcast_to(0.004 + 0.012 * np.maximum(step, 0) * (1 - step), (count, BROW_POINTS)))
-    tree, front = _brow_ground()
-    distance, near = tree.query(np.stack([np.concatenate(azimuths), np.concatenate(heights)], -1), k=4)
-    weights = 1 / (distance + 1e-3) ** 2
-    return BrowHairs(front[near], weights / weights.sum(-1, keepdims=True), np.concatenate(rises))
+@njit(cache=True)
+def _keep_off(points, layer, floor, values, low, step):  # type: ignore[no-untyped-def]
+    """Lift points out of the skin, and end strands where they would hang before the face."""
+    felt = np.zeros(4)
+    for i in range(points.shape[0]):
+        for k in range(1, points.shape[1]):
+            here = points[i, k]
+            look_up(values, low, step, here, felt)
+            height = 0.5 * layer[i] * min(1.0, k / 3)
+            if felt[0] < height:
+                here += felt[1:] * (height - felt[0])
+            turn = np.arctan2(here[0], here[2] - AXIS_DEPTH)
+            if here[2] > 0.6 and abs(turn) < 0.56 and here[1] < floor[i] - 0.03:
+                points[i, k] = points[i, k - 1]
+
+
+def _run_together(
+    points: np.ndarray, roots: _Roots, side: np.ndarray, clump: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Lead the strands of a lock to its guide towards their tips; half of the strands follow loosely."""
+    guides = rng.choice(STRANDS, _LOCKS, replace=False)
+    key = np.c_[roots.place, 0.5 * side]
+    guide = guides[cKDTree(key[guides]).query(key)[1]]
+    pull = clump * np.where(rng.random(STRANDS) < 0.5, 1.0, 0.35) * rng.uniform(0.6, 1.0, STRANDS)
+    along = np.linspace(0, 1, STRAND_POINTS) ** 1.4
+    offset = points[guide] - points
+    # A strand does not follow a guide that went another way.
+    pull = pull * np.exp(-((np.linalg.norm(offset[:, -1], axis=1) / 0.5) ** 2))
+    return np.asarray(points + offset * (pull[:, None] * along)[..., None])
+
+
+def _wave(points: np.ndarray, width: float, turns: float, rng: np.random.Generator) -> np.ndarray:
+    """Wind strands around their own path; neighbours share the phase, so that waves run through a lock."""
+    tangent = np.gradient(points, axis=1)
+    aside = np.cross(tangent, [0.0, 0.3, 1.0])
+    aside /= np.linalg.norm(aside, axis=2, keepdims=True) + 1e-9
+    other = np.cross(tangent, aside)
+    other /= np.linalg.norm(other, axis=2, keepdims=True) + 1e-9
+    direction = rng.normal(0, 1, (3, 3)) * 4
+    start = np.sin(points[:, 3] @ direction).sum(1) * 1.5 + rng.normal(0, 0.5, STRANDS)
+    along = np.linspace(0, 1, STRAND_POINTS)
+    phase = start[:, None] + 2 * np.pi * max(turns, 0.7) * along
+    size = width * np.minimum(along * 2.5, 1) * rng.uniform(0.5, 1.3, (STRANDS, 1))
+    return np.asarray(
+        points + aside * (np.sin(phase) * size)[..., None] + other * (np.cos(phase) * size * 0.7)[..., None]
+    )
+
+
+def _wind_knot(paths: np.ndarray, knot: np.ndarray, radius: float, rng: np.random.Generator) -> None:
+    """Put the ends of gathered strands on a ball behind the head."""
+    centre = knot + [0, radius * 0.5, -radius * 0.7]
+    away = np.linalg.norm(paths - knot, axis=2)
+    reached = np.maximum.accumulate(away < 0.2, axis=1)
+    phase = rng.uniform(0, 2 * np.pi, (len(paths), 1)) + np.cumsum(reached, 1) * 0.55
+    tilt = rng.uniform(0, np.pi, (len(paths), 1))
+    ring = np.stack([np.cos(phase), np.sin(phase) * np.cos(tilt), np.sin(phase) * np.sin(tilt)], 2)
+    paths[reached] = (centre + ring * radius * rng.uniform(0.75, 1.0, (len(paths), 1, 1)))[reached]
 
 
 def ribbons(points: np.ndarray, radius: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -72,49 +72,98 @@ def place_camera(spec: FaceSpec, neutral: np.ndarray, size: int) -> Camera:
     return Camera(centre + axes.T @ offset, axes, float(angle), size)
 
 
-def environment(rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) latitude-longitude map: a soft gradient and one to three lamps, roughly white-balanced."""
+@dataclass(frozen=True)
+class Lamp:
+    """A soft lamp: a lobe ``radiance * exp(narrow * (cos - 1))`` around a direction in camera axes."""
+
+    direction: np.ndarray
+    narrow: float
+    radiance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sky:
+    """Light from everywhere in camera axes: radiance that grows evenly from ``below`` to ``above``, and lamps."""
+
+    above: np.ndarray
+    below: np.ndarray
+    lamps: tuple[Lamp, ...]
+
+    def diffuse(self, rays: np.ndarray) -> np.ndarray:
+        """(..., 3) radiance without the lamps from unit directions (..., 3)."""
+        share = (rays[..., 1:2] + 1) / 2
+        return np.asarray(self.above * share + self.below * (1 - share))
+
+    def texels(self) -> np.ndarray:
+        """(H, W, 3) the whole as a latitude-longitude map."""
+        rays = _sky_rays()
+        light = self.diffuse(rays)
+        for lamp in self.lamps:
+            light = light + lamp.radiance * np.exp(lamp.narrow * ((rays @ lamp.direction)[..., None] - 1))
+        return np.asarray(light, np.float32)
+
+
+def _sky_rays() -> np.ndarray:
+    """(H, W, 3) directions of the texels of the map."""
     height, width = _SKY
     polar, around = np.meshgrid(
         (np.arange(height) + 0.5) / height * np.pi, (np.arange(width) + 0.5) / width * 2 * np.pi, indexing="ij"
     )
-    ray = np.stack([np.sin(polar) * np.sin(around), np.cos(polar), -np.sin(polar) * np.cos(around)], -1)
+    return np.stack([np.sin(polar) * np.sin(around), np.cos(polar), -np.sin(polar) * np.cos(around)], -1)
+
+
+def draw_sky(rng: np.random.Generator, *, look: str = "usual") -> Sky:
+    """Soft light from all around and one to three lamps, roughly white-balanced.
+
+    The other look has harder and more coloured lamps that stand farther aside, and less light around them.
+    """
+    other = look == "other"
     above = np.clip(1 + rng.normal(0, 0.08, 3), 0.7, 1.3)
     below = np.clip(0.5 + rng.normal(0, 0.08, 3), 0.2, 0.9)
-    share = (ray[..., 1:2] + 1) / 2
-    light = rng.uniform(0.2, 0.65) * (above * share + below * (1 - share))
+    around = rng.uniform(0.05, 0.35) if other else rng.uniform(0.08, 0.45)
+    lamps = []
     for _ in range(int(rng.integers(1, 4))):
-        azimuth, elevation = rng.normal(0, 1.0), rng.uniform(-0.1, 1.1)
-        lamp = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
-        narrow, warm = rng.choice([8, 20, 60]), rng.normal(0, 0.10)
+        azimuth, elevation = rng.normal(0, 1.5 if other else 1.0), rng.uniform(-0.4 if other else -0.1, 1.1)
+        direction = np.array(
+            [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
+        )
+        narrow = float(rng.choice([14, 40, 90] if other else [8, 20, 60]))
+        warm = rng.normal(0, 0.2 if other else 0.10)
         strength = rng.uniform(0.4, 1.6) * (narrow / 6) ** 0.8
-        light = light + np.array([1 + warm, 1, 1 - warm]) * strength * np.exp(narrow * ((ray @ lamp)[..., None] - 1))
-    mean = light.mean((0, 1))
-    return np.asarray(light * (mean.mean() / mean) ** rng.uniform(0.5, 1.0), np.float32)
+        lamps.append(Lamp(direction, narrow, strength * np.array([1 + warm, 1, 1 - warm])))
+    sky = Sky(around * above, around * below, tuple(lamps))
+    mean = sky.texels().mean((0, 1))
+    balance = (mean.mean() / mean) ** rng.uniform(0.2 if other else 0.5, 1.0)
+    balanced = tuple(Lamp(lamp.direction, lamp.narrow, lamp.radiance * balance) for lamp in lamps)
+    return Sky(sky.above * balance, sky.below * balance, balanced)
 
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(size, size, 3) display values in [0, 1]: plain, gradient, blurred blobs or blurred boxes in dull colours."""
+    """(size, size, 3) display values in [0, 1]: a wall, a wall with a shadow, a room or a street out of focus.
+
+    Colours are dull, as most of what stands behind people is.
+    """
     kind = int(rng.integers(4))
-    grey = rng.uniform(0.05, 0.9, (2, 1))
-    first, second = np.clip(grey + rng.normal(0, 0.05, (2, 3)), 0.02, 0.98)
+    hue = rng.normal(0, 1, 3)
+    tint = (hue - hue.mean()) * rng.uniform(0, 0.05)
     y, x = np.mgrid[0:size, 0:size] / size
+    first, second = (np.clip(rng.uniform(0.06, 0.9) + tint, 0.02, 0.98) for _ in range(2))
     if kind == 0:
-        return np.broadcast_to(first, (size, size, 3)).copy()
-    if kind == 1:
-        angle = rng.uniform(0, 2 * np.pi)
-        share = np.clip(0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle), 0, 1)[..., None]
-        return np.asarray(first * (1 - share) + second * share)
-    blur = size / rng.uniform(5, 20)
-    noise = ndimage.gaussian_filter(rng.standard_normal((size, size, 3)), (blur, blur, 0))
-    noise /= noise.std() + 1e-9
-    picture = first + 0.09 * (0.2 * noise + 0.9 * noise.mean(-1, keepdims=True))
-    if kind == 3:
-        for _ in range(8):
-            left, top = rng.integers(-size // 8, size, 2)
-            wide, tall = rng.integers(size // 8, size // 2, 2)
-            box = rng.uniform(0.05, 0.9) + rng.normal(0, 0.06, 3)
-            picture[max(top, 0) : max(top + tall, 0), max(left, 0) : max(left + wide, 0)] = box
-        soft = size / rng.uniform(25, 90)
+        second = np.clip(first + rng.uniform(-0.15, 0.15), 0.02, 0.98)
+    angle = rng.uniform(0, 2 * np.pi)
+    share = np.clip(0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle), 0, 1)[..., None]
+    picture = first * (1 - share) + second * share
+    if kind >= 2:
+        for _ in range(int(rng.integers(4, 14))):
+            left, top = rng.integers(-size // 4, size, 2)
+            wide, tall = rng.integers(size // 10, size, 2)
+            shade = np.clip(rng.uniform(0.05, 0.9) + tint + rng.normal(0, 0.035, 3), 0.02, 0.98)
+            picture[max(top, 0) : max(top + tall, 0), max(left, 0) : max(left + wide, 0)] = shade
+        for _ in range(int(rng.integers(0, 6)) if kind == 3 else 0):  # points of light, as discs
+            at, radius = rng.random(2), rng.uniform(0.02, 0.08)
+            glow = np.clip((radius - np.hypot(x - at[0], y - at[1])) * size / 2, 0, 1)[..., None]
+            picture = picture + glow * rng.uniform(0.2, 0.8)
+        soft = size / rng.uniform(12, 60)
         picture = ndimage.gaussian_filter(picture, (soft, soft, 0))
-    return np.clip(picture, 0, 1)
+    grain = ndimage.gaussian_filter(rng.standard_normal((size, size)), rng.uniform(0.7, 4))
+    return np.asarray(np.clip(picture + 0.02 * rng.random() * (grain / grain.std())[..., None], 0, 1))

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -27,18 +27,27 @@ from semeia.data.formats import faces as face_format
 from semeia.data.synthetic.faces.action_units import deform, sided, target_weights
 from semeia.data.synthetic.faces.develop import develop
 from semeia.data.synthetic.faces.figure import build_figure
-from semeia.data.synthetic.faces.light import environment, place_camera
+from semeia.data.synthetic.faces.light import draw_sky, place_camera
 from semeia.data.synthetic.faces.pack import load_pack
-from semeia.data.synthetic.faces.render import REGIONS, Studio, choose_variant
+from semeia.data.synthetic.faces.raster import RasterStudio
+from semeia.data.synthetic.faces.scene import REGIONS
 from semeia.data.synthetic.faces.spec import FaceSpec, Stream, sample_spec
+from semeia.data.synthetic.faces.stage import set_stage
 from semeia.data.synthetic.faces.truth import label
 from semeia.records import FaceLabels, SemeiaError
 
-WORLD_VERSION = 1
+if TYPE_CHECKING:
+    from semeia.data.synthetic.faces.render import PathStudio
+
+WORLD_VERSION = 2
 """Raised whenever the same settings would give other bytes."""
 
 SPLITS = ("train", "val", "test")
 _SPLIT_ENDS = (0.8, 0.9, 1.0)
+
+Renderer = Literal["raster", "paths"]
+Look = Literal["usual", "other"]
+Policy = Literal["balanced", "natural"]
 
 Shot = tuple[FaceLabels, bytes, bytes, dict[str, Any]]
 
@@ -53,9 +62,12 @@ class World:
         first_identity: number of the first person.
         shots: images a person; the first one is neutral.
         size: pixels a side.
-        samples: light paths a pixel.
+        renderer: ``raster`` (fast) or ``paths`` (the path tracer).
+        samples: light paths a pixel; 0 where none are traced.
+        look: ``usual``, or ``other``: other hair, skin, light and camera, to test what was learned on the usual one.
+        policy: what faces do: ``balanced`` over action units and expressions, or ``natural`` as in recordings.
         split: name of the split of all images, or None to divide persons by ``split_of``.
-        variant: of the renderer.
+        variant: of the path tracer; empty where it is not used.
         shard_images: images of a full shard.
         pack: SHA-256 of the packed head.
         version: of the world.
@@ -66,7 +78,10 @@ class World:
     first_identity: int
     shots: int
     size: int
+    renderer: Renderer
     samples: int
+    look: Look
+    policy: Policy
     split: str | None
     variant: str
     shard_images: int
@@ -96,9 +111,12 @@ def make_faces(
     count: int,
     seed: int = 0,
     workers: int = 2,
-    size: int = 128,
+    size: int = 144,
+    renderer: Renderer = "raster",
     samples: int = 16,
-    shots: int = 5,
+    shots: int = 7,
+    look: Look = "usual",
+    policy: Policy = "balanced",
     split: str | None = None,
     first_identity: int = 0,
     variant: str | None = None,
@@ -113,11 +131,14 @@ def make_faces(
         seed: of the world.
         workers: processes that render.
         size: pixels a side.
-        samples: light paths a pixel.
+        renderer: ``raster``, or ``paths`` for the path tracer, which is ten times as slow.
+        samples: light paths a pixel of the path tracer.
         shots: images a person.
+        look: ``usual`` or ``other``, see ``World``.
+        policy: ``balanced`` or ``natural``, see ``World``.
         split: put all images into this split; by default persons are divided 80/10/10.
         first_identity: number of the first person, so that two folders of one seed can hold different persons.
-        variant: of the renderer; by default the fast one where libLLVM 19 or newer is found.
+        variant: of the path tracer; by default the fast one where libLLVM 19 or newer is found.
         shard_images: images of a full shard, rounded down to whole persons.
         progress: whether to show a progress bar on the terminal.
 
@@ -128,6 +149,10 @@ def make_faces(
         SemeiaError: a setting makes no sense, ``out`` holds a world of other settings, or the renderer is missing.
     """
     _check(count=count, seed=seed, workers=workers, size=size, samples=samples, shots=shots, first=first_identity)
+    for name, value, allowed in (("renderer", renderer, Renderer), ("look", look, Look), ("policy", policy, Policy)):
+        if value not in get_args(allowed):
+            raise SemeiaError(f"{name}: expected one of {', '.join(get_args(allowed))}, found {value}")
+    traced = renderer == "paths"
     folder = Path(out)
     world = World(
         seed=seed,
@@ -135,9 +160,12 @@ def make_faces(
         first_identity=first_identity,
         shots=shots,
         size=size,
-        samples=samples,
+        renderer=renderer,
+        samples=samples if traced else 0,
+        look=look,
+        policy=policy,
         split=split,
-        variant=variant or choose_variant(),
+        variant=(variant or _path_variant()) if traced else "",
         shard_images=max(1, shard_images // shots) * shots,
         pack=load_pack().sha256,
     )
@@ -198,35 +226,62 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _path_variant() -> str:
+    from semeia.data.synthetic.faces.render import choose_variant
+
+    return choose_variant()
+
+
 def shots_of(world: World, shard: str) -> Iterator[Shot]:
     """Labels, picture, region mask and the drawn settings of every image of a shard."""
-    studio: Studio | None = None
+    studio: RasterStudio | PathStudio | None = None
     for image in world.images(shard):
         identity, shot = world.first_identity + image // world.shots, image % world.shots
-        spec = sample_spec(world.seed, identity, shot)
+        spec = sample_spec(world.seed, identity, shot, look=world.look, policy=world.policy)
         if studio is None or shot == 0:
-            studio = Studio(build_figure(spec), variant=world.variant)
-        yield take(
-            spec, studio, size=world.size, samples=world.samples, split=world.split or split_of(world.seed, identity)
-        )
+            studio = open_studio(spec, world)
+        yield take(spec, studio, world, split=world.split or split_of(world.seed, identity))
 
 
-def take(spec: FaceSpec, studio: Studio, *, size: int, samples: int, split: str) -> Shot:
+def open_studio(spec: FaceSpec, world: World) -> RasterStudio | PathStudio:
+    """The world's renderer with the person of a shot in it."""
+    figure = build_figure(spec)
+    if world.renderer == "raster":
+        return RasterStudio(figure)
+    from semeia.data.synthetic.faces.render import PathStudio
+
+    return PathStudio(figure, variant=world.variant)
+
+
+def take(spec: FaceSpec, studio: RasterStudio | PathStudio, world: World, *, split: str) -> Shot:
     """Take one shot of a person: labels, PNG bytes, PNG bytes of the region mask, drawn settings."""
     figure, person = studio.figure, spec.person
-    shown = sided(spec.action, balance=person.balance, palsy=person.palsy)
+    shown = sided(spec.action, balance=person.balance, palsy=person.palsy, one_sided=spec.one_sided)
     resting = deform(figure.neutral, target_weights({}, gaze=spec.gaze, palsy=person.palsy))
     acting = deform(figure.neutral, target_weights(shown, gaze=spec.gaze, palsy=person.palsy))
-    camera = place_camera(spec, figure.neutral, size)
-    sky = environment(spec.shot_stream(Stream.LIGHT))
-    paths = int(spec.shot_stream(Stream.PATHS).integers(2**32))
-    exposure = studio.expose(acting, camera, sky, samples=samples, seed=paths)
+    camera = place_camera(spec, figure.neutral, world.size)
+    sky = draw_sky(spec.shot_stream(Stream.LIGHT), look=spec.look)
+    stage = set_stage(spec, figure, acting, shown)
+    if isinstance(studio, RasterStudio):
+        exposure = studio.expose(stage, camera, sky)
+    else:
+        paths = int(spec.shot_stream(Stream.PATHS).integers(2**32))
+        exposure = studio.expose(stage, camera, sky, samples=world.samples, seed=paths)
     labels = label(
-        spec, shown=shown, neutral=figure.neutral, resting=resting, acting=acting, camera=camera, split=split
+        spec,
+        shown=shown,
+        neutral=figure.neutral,
+        resting=resting,
+        acting=acting,
+        camera=camera,
+        split=split,
+        regions=exposure.regions,
+        facing=stage.facing(camera),
     )
     extra = {
         "kind": spec.kind,
         "commanded": {unit: round(value, 3) for unit, value in spec.action.items()},
+        "one_sided": dict(spec.one_sided),
         "melanin": round(person.melanin, 3),
     }
     return labels, _png(develop(exposure, figure.skin, spec)), _png(exposure.regions), extra

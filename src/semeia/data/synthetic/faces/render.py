@@ -1,4 +1,5 @@
-"""The only file that talks to the renderer (Mitsuba 3): from a figure and a shot to light, surfaces and regions.
+"""The path tracer, and the only file that talks to it (Mitsuba 3): the reference for the fast ``raster``, and the
+renderer of the other-looking world.
 
 ``llvm_ad_rgb`` renders all pixels at once and needs libLLVM 19 or newer; ``scalar_rgb`` needs nothing and is slower.
 
@@ -7,33 +8,22 @@ Shapes: S pixels a side, V packed vertices, W smooth vertices, T triangles.
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
-from semeia.data.synthetic.faces.appearance import EYE_TEXTURE_ANGLE, TEXTURE, canvas
+from semeia.data.synthetic.faces.appearance import TEXTURE
+from semeia.data.synthetic.faces.brows import BROW_RADIUS
 from semeia.data.synthetic.faces.figure import Figure
-from semeia.data.synthetic.faces.hair import BROW_HAIRS, BROW_RADIUS, ribbons
-from semeia.data.synthetic.faces.light import Camera
-from semeia.data.synthetic.faces.topology import (
-    SMOOTH_PARTS,
-    fit_sphere,
-    load_topology,
-    texture_coordinates,
-    vertex_normals,
-)
-from semeia.data.synthetic.faces.truth import eye_rotation, openings
-
-REGIONS = (
-    "background", "skin", "cloth", "cavity", "teeth", "tongue", "eye_left", "eye_right", "brow", "hair", "lash",
-    "lips", "nose",
-)  # fmt: skip
-"""Names of the numbers in a region mask; sides are the subject's own."""
+from semeia.data.synthetic.faces.hair import ribbons
+from semeia.data.synthetic.faces.light import Camera, Sky
+from semeia.data.synthetic.faces.raster import skin_regions
+from semeia.data.synthetic.faces.scene import REGIONS, SKIN_LIKE, Exposure
+from semeia.data.synthetic.faces.stage import Mesh, Stage, plain_look
 
 FAST_VARIANT, PLAIN_VARIANT = "llvm_ad_rgb", "scalar_rgb"
 BOUNCES = 3
@@ -45,25 +35,8 @@ _LIBRARY_FOLDERS = (
 
 
 _SHARED_MATERIAL = {"eye_left": "eye", "eye_right": "eye", "upper_teeth": "teeth", "lower_teeth": "teeth"}
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """What reached the camera.
-
-    Attributes:
-        light: (S, S, 3) linear radiance, black where nothing was hit.
-        coverage: (S, S) share of each pixel that a surface covers.
-        normal: (S, S, 3) mean shading normal in head coordinates.
-        uv: (S, S, 2) mean texture coordinates.
-        regions: (S, S) uint8 numbers of ``REGIONS``.
-    """
-
-    light: np.ndarray
-    coverage: np.ndarray
-    normal: np.ndarray
-    uv: np.ndarray
-    regions: np.ndarray
+_SPREAD = np.array([1.25, 0.95, 0.85]) / 140  # of light under the skin, in picture widths; red goes farthest
+_ENAMEL = 2.2  # wet enamel shines out of the mouth's shadow as the plain teeth of the mesh do not
 
 
 def find_llvm() -> str | None:
@@ -120,71 +93,44 @@ def _two_sided(material: dict[str, Any]) -> dict[str, Any]:
     return {"type": "twosided", "material": material}
 
 
-@functools.cache
-def _eyeball() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A unit eyeball that looks along z, with a bulging cornea: vertices, triangles, texture coordinates."""
-    around, rings = 40, 24
-    angle = np.linspace(0, np.pi * 0.62, rings)[1:, None]
-    turn = np.arange(around) / around * 2 * np.pi
-    ring = np.stack([np.sin(angle) * np.cos(turn), np.sin(angle) * np.sin(turn), np.cos(angle) + 0 * turn], -1)
-    sphere = np.concatenate([[[0.0, 0.0, 1.0]], ring.reshape(-1, 3)])
-    degrees = np.degrees(np.arccos(np.clip(sphere[:, 2], -1, 1)))
-    out = sphere[:, :2] / np.maximum(np.hypot(sphere[:, 0], sphere[:, 1]), 1e-9)[:, None]
-    uv = 0.5 + 0.5 * out * np.minimum(degrees / EYE_TEXTURE_ANGLE, 1)[:, None]
-    k = np.arange(around)
-    following = (k + 1) % around
-    triangles = [np.stack([0 * k, 1 + k, 1 + following], 1)]
-    for ring_start in 1 + np.arange(rings - 2) * around:
-        a, b = ring_start + k, ring_start + following
-        triangles += [np.stack([a, a + around, b + around], 1), np.stack([a, b + around, b], 1)]
-    return sphere * (1 + 0.045 * np.exp(-((degrees / 17) ** 2)))[:, None], np.concatenate(triangles), uv
+class PathStudio:
+    """One person before the path tracer; plain materials are loaded once and used for all shots.
 
-
-class Studio:
-    """One person before the camera; materials and textures are loaded once and used for all shots."""
+    Args:
+        figure: the person.
+        variant: of the renderer.
+    """
 
     def __init__(self, figure: Figure, *, variant: str) -> None:
         self.figure = figure
         self.variant = variant
         self.mi = _mitsuba(variant)
-        person = figure.person
-        old = float(np.clip((person.age - 45) / 35, 0, 1))
-        skin = _principled(
-            _bitmap(self.mi, figure.skin.colour), roughness=figure.roughness, specular=0.45, sheen=0.25, sheen_tint=0.6
-        )
-        lash = {"type": "diffuse", "reflectance": _plain(np.minimum(figure.brow_colour, 0.02))}
-        materials = {
-            "skin": {
-                "type": "bumpmap",
-                "arbitrary": _bitmap(self.mi, figure.skin.relief[..., None]),
-                "scale": 1.0,
-                "bsdf": skin,
-            },
-            "cloth": {"type": "diffuse", "reflectance": _plain(figure.cloth_colour)},
-            "cavity": _principled(_plain(np.array([0.22, 0.05, 0.045])), roughness=0.35),
-            "teeth": _principled(_plain(np.array([0.90, 0.87, 0.78]) * (1 - 0.15 * old)), roughness=0.25, specular=0.5),
-            "tongue": _principled(_plain(np.array([0.42, 0.12, 0.11])), roughness=0.3),
+        plain = {}
+        for name in ("cloth", "cavity", "teeth", "tongue"):
+            colour, roughness = plain_look(figure, name)
+            plain[name] = _principled(_plain(colour), roughness=roughness, specular=0.5 if name == "teeth" else 0.3)
+        lash = {"type": "diffuse", "reflectance": _plain(plain_look(figure, "lash")[0])}
+        materials = plain | {
             "eye": _principled(
                 _bitmap(self.mi, figure.eye), roughness=0.12, specular=0.6, clearcoat=1.0, clearcoat_gloss=0.98
             ),
-            "hair": _two_sided(_principled(_plain(figure.hair_colour), roughness=0.38, specular=0.55)),
+            "hair": _two_sided(_principled(_plain(figure.strand_colour.mean(0)), roughness=0.38, specular=0.55)),
             "brow": _two_sided(_principled(_plain(figure.brow_colour), roughness=0.5, specular=0.2)),
             "lash": {
                 "type": "mask",
-                "opacity": 0.25 + 0.25 * (1 - person.male),
+                "opacity": 0.25 + 0.25 * (1 - figure.person.male),
                 "material": _two_sided(lash),
             },
         }
         self.materials = {name: self.mi.load_dict(material) for name, material in materials.items()}
-        self.skin_uv = texture_coordinates(load_topology().smooth["skin"].template)
 
-    def expose(self, acting: np.ndarray, camera: Camera, sky: np.ndarray, *, samples: int, seed: int) -> Exposure:
+    def expose(self, stage: Stage, camera: Camera, sky: Sky, *, samples: int, seed: int) -> Exposure:
         """Render one shot.
 
         Args:
-            acting: (V, 3) vertices of the shot.
+            stage: what stands before the camera.
             camera: its camera.
-            sky: (H, W, 3) environment map in camera axes.
+            sky: its light.
             samples: light paths a pixel.
             seed: of the light paths, below 2**32.
         """
@@ -213,74 +159,59 @@ class Studio:
                     },
                     "sampler": {"type": "independent", "sample_count": samples},
                 },
-                "sky": {"type": "envmap", "bitmap": mi.Bitmap(sky), "to_world": _transform(mi, camera.axes.T)},
+                "sky": {"type": "envmap", "bitmap": mi.Bitmap(sky.texels()), "to_world": _transform(mi, camera.axes.T)},
             }
-            | self._shapes(acting, camera.place)
+            | self._shapes(stage, camera.place)
         )
         raw = np.array(mi.render(scene, spp=samples, seed=seed))
-        return Exposure(
-            light=raw[..., :3],
-            coverage=np.clip(raw[..., 3], 0, 1),
-            normal=raw[..., 4:7],
-            uv=raw[..., 7:9] / np.maximum(raw[..., 3:4], 1e-3),
-            regions=self._regions(scene, camera),
-        )
+        coverage, regions = np.clip(raw[..., 3], 0, 1), self._regions(scene, camera)
+        uv = raw[..., 7:9] / np.maximum(raw[..., 3:4], 1e-3)
+        light = smooth_skin_light(raw[..., :3], raw[..., 4:7], uv, coverage, regions, stage.colour)
+        light[regions == REGIONS.index("teeth")] *= _ENAMEL
+        return Exposure(light, coverage, regions)
 
-    def _shapes(self, acting: np.ndarray, camera: np.ndarray) -> dict[str, Any]:
-        """All meshes of the shot by name."""
-        topology, figure = load_topology(), self.figure
-        shapes, surfaces = {}, {}
-        for name in SMOOTH_PARTS:
-            part = topology.smooth[name]
-            vertices = part.matrix @ acting
-            if name == "upper_teeth":
-                vertices = vertices + _lowered_teeth(acting)
-            surfaces[name] = vertices, vertex_normals(vertices, part.triangles)
-            uv = self.skin_uv if name == "skin" else None
-            shapes[name] = self._mesh(name, vertices, part.triangles, surfaces[name][1], uv)
-        ball, triangles, uv = _eyeball()
-        for side in ("left", "right"):
-            centre, radius = fit_sphere(acting[topology.eyeballs[side]])
-            vertices = (ball * radius * 0.995) @ eye_rotation(figure.neutral, acting, side).T + centre
-            shapes[f"eye_{side}"] = self._mesh(
-                f"eye_{side}", vertices, triangles, vertex_normals(vertices, triangles), uv
-            )
-        brows = figure.brows.points(*surfaces["skin"])
+    def _shapes(self, stage: Stage, camera: np.ndarray) -> dict[str, Any]:
+        """All meshes of the shot by name; the skin's material is that of the shot, with its wrinkles."""
+        colour = _bitmap(self.mi, stage.colour)
+        skin = _principled(colour, roughness=self.figure.roughness, specular=0.45, sheen=0.25, sheen_tint=0.6)
+        relief = _bitmap(self.mi, stage.relief[..., None])
+        bumped = self.mi.load_dict({"type": "bumpmap", "arbitrary": relief, "scale": 1.0, "bsdf": skin})
+        materials = self.materials | {"skin": bumped}
+        shapes = {}
+        for name, mesh in stage.meshes.items():
+            material = materials[_SHARED_MATERIAL.get(name, name)]
+            shapes[name] = self._mesh(name, mesh, material)
         for name, curves, widths in (
-            ("brow", brows, np.full(BROW_HAIRS, BROW_RADIUS)),
-            ("hair", figure.strands, figure.strand_radius),
+            ("brow", stage.brows, np.full(len(stage.brows), BROW_RADIUS)),
+            ("hair", self.figure.strands, self.figure.strand_radius),
         ):
-            vertices, triangles, normals = ribbons(curves, widths, camera)
-            shapes[name] = self._mesh(name, vertices, triangles, normals)
-        lashes, local = np.unique(topology.lashes, return_inverse=True)
-        vertices, triangles = acting[lashes], local.reshape(-1, 3)
-        shapes["lash"] = self._mesh("lash", vertices, triangles, vertex_normals(vertices, triangles))
+            shapes[name] = self._mesh(name, Mesh(*ribbons(curves, widths, camera)), materials[name])
+        for number, thing in enumerate(stage.things):
+            tint = thing.colour if np.ndim(thing.colour) == 1 else thing.colour.mean(0)
+            of_thing = _two_sided(_principled(_plain(tint), roughness=thing.roughness))
+            if thing.opacity < 1:
+                of_thing = {"type": "mask", "opacity": float(thing.opacity), "material": of_thing}
+            mesh = Mesh(thing.vertices, thing.triangles, thing.normals)
+            shapes[f"thing{number}"] = self._mesh(f"{thing.region}-{number}", mesh, self.mi.load_dict(of_thing))
         return shapes
 
-    def _mesh(
-        self,
-        name: str,
-        vertices: np.ndarray,
-        triangles: np.ndarray,
-        normals: np.ndarray,
-        uv: np.ndarray | None = None,
-    ) -> Any:
+    def _mesh(self, name: str, part: Mesh, material: Any) -> Any:
         properties = self.mi.Properties()
-        properties["material"] = self.materials[_SHARED_MATERIAL.get(name, name)]
+        properties["material"] = material
         mesh = self.mi.Mesh(
             name,
-            len(vertices),
-            len(triangles),
+            len(part.vertices),
+            len(part.triangles),
             has_vertex_normals=True,
-            has_vertex_texcoords=uv is not None,
+            has_vertex_texcoords=part.uv is not None,
             props=properties,
         )
         values = self.mi.traverse(mesh)
-        values["vertex_positions"] = np.ascontiguousarray(vertices, np.float32).ravel()
-        values["faces"] = np.ascontiguousarray(triangles, np.uint32).ravel()
-        values["vertex_normals"] = np.ascontiguousarray(normals, np.float32).ravel()
-        if uv is not None:
-            values["vertex_texcoords"] = np.ascontiguousarray(uv, np.float32).ravel()
+        values["vertex_positions"] = np.ascontiguousarray(part.vertices, np.float32).ravel()
+        values["faces"] = np.ascontiguousarray(part.triangles, np.uint32).ravel()
+        values["vertex_normals"] = np.ascontiguousarray(part.normals, np.float32).ravel()
+        if part.uv is not None:
+            values["vertex_texcoords"] = np.ascontiguousarray(part.uv, np.float32).ravel()
         values.update()
         return mesh
 
@@ -290,8 +221,7 @@ class Studio:
         region, uv = hit(self.mi, scene, camera)
         skin = np.flatnonzero(region == REGIONS.index("skin"))
         column, row = np.clip((uv[skin] * TEXTURE).astype(int), 0, TEXTURE - 1).T
-        region[skin[canvas().nose_region[row, column]]] = REGIONS.index("nose")
-        region[skin[canvas().lips[row, column] > 0.5]] = REGIONS.index("lips")
+        region[skin] = skin_regions(self.figure)[row, column]
         return region.reshape(camera.size, camera.size)
 
 
@@ -303,14 +233,46 @@ def _transform(mi: Any, axes: np.ndarray, place: np.ndarray | None = None) -> An
     return mi.ScalarTransform4f(matrix.tolist())
 
 
-def _lowered_teeth(acting: np.ndarray) -> np.ndarray:
-    """(3,) shift of the upper teeth: those of the base mesh stay hidden behind the lip of an open-mouthed smile."""
-    gap = openings(acting).lips["middle"]
-    return np.array([0.0, -float(np.clip(0.45 * gap, 0, 0.06)), 0.02])
+def smooth_skin_light(
+    light: np.ndarray,
+    normal: np.ndarray,
+    uv: np.ndarray,
+    coverage: np.ndarray,
+    regions: np.ndarray,
+    texture: np.ndarray,
+) -> np.ndarray:
+    """(S, S, 3) radiance with the light on skin filtered, edge- and colour-preserving.
+
+    Radiance is divided by the painted colour, filtered by a joint bilateral filter that heeds normals and brightness,
+    and multiplied again: path-tracing noise goes, painted detail stays, and light seems to travel under the skin.
+    """
+    size = len(light)
+    is_skin = np.isin(regions, SKIN_LIKE) & (coverage > 0.98)
+    column, row = np.moveaxis(np.clip((uv * TEXTURE).astype(int), 0, TEXTURE - 1), -1, 0)
+    painted = ndimage.gaussian_filter(texture, (0.8, 0.8, 0))[row, column]
+    colour = np.where(is_skin[..., None], painted, 1.0) + 1e-3
+    free = light / colour
+    brightness = np.log(free + 1e-3)
+    radius = max(2, round(size / 75))
+    pad = ((radius, radius), (radius, radius), (0, 0))
+    far_light, far_brightness, far_normal = (np.pad(a, pad) for a in (free, brightness, normal))
+    far_skin = np.pad(is_skin, radius)
+    total, weights = np.zeros_like(free), np.zeros_like(free)
+    for down in range(2 * radius + 1):
+        for right in range(2 * radius + 1):
+            window = slice(down, down + size), slice(right, right + size)
+            tilt = np.maximum(0, 1 - (far_normal[window] * normal).sum(-1))
+            steps = (down - radius) ** 2 + (right - radius) ** 2
+            near = np.exp(-steps / (2 * (_SPREAD * size) ** 2))
+            alike = np.exp(-((far_brightness[window] - brightness) ** 2) / (2 * 0.45**2))
+            weight = (np.exp(-14 * tilt) * far_skin[window])[..., None] * near * alike
+            total += weight * far_light[window]
+            weights += weight
+    return np.where(is_skin[..., None], total / np.maximum(weights, 1e-6), free) * colour
 
 
 def _region_number(mesh: str) -> int:
-    return REGIONS.index("teeth" if mesh.endswith("teeth") else mesh)
+    return REGIONS.index("teeth" if mesh.endswith("teeth") else mesh.partition("-")[0])
 
 
 def _first_hits_at_once(mi: Any, scene: Any, camera: Camera) -> tuple[np.ndarray, np.ndarray]:

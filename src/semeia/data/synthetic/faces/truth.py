@@ -1,27 +1,42 @@
-"""What is true of a picture: action units decided by geometry, landmarks, gaze, attributes.
+"""What is true of a picture: action units decided by geometry, landmarks and whether they can be seen, gaze.
 
 How far lips are apart, how far the jaw has dropped and how the lids stand can be measured on the mesh, so AU05, AU07,
 AU25, AU26, AU27 and AU43 are measured there, against the same person at rest with the same gaze. All other units are
 what was commanded, side by side.
 
-Shapes: V packed vertices.
+Units that a thing hides have no label; the rules for attributes, affect and captions stand in modules of their own.
+
+Shapes: V packed vertices, S pixels a side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from semeia.data.synthetic.faces.action_units import TARGETS, face_scale
+from semeia.data.synthetic.faces.affect import rated_affect
+from semeia.data.synthetic.faces.attributes import attributes, face_shape
+from semeia.data.synthetic.faces.captions import caption
 from semeia.data.synthetic.faces.light import Camera
-from semeia.data.synthetic.faces.spec import FaceSpec, Person
+from semeia.data.synthetic.faces.scene import REGIONS
+from semeia.data.synthetic.faces.spec import FaceSpec, Stream
 from semeia.data.synthetic.faces.topology import fit_sphere, load_topology
 from semeia.records import ACTION_UNITS, PRESENT, Box, FaceLabels, Pose
 
 MEASURED = ("AU05", "AU07", "AU25", "AU26", "AU27", "AU43")
 """Units that are read off the mesh."""
+
+HIDDEN_BY_MASK = (
+    "AU09", "AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU24", "AU25", "AU26", "AU27",
+)  # fmt: skip
+HIDDEN_BY_SUNGLASSES = ("AU05", "AU07", "AU43")
+"""Units without a label where the thing is worn; AU06 and AU04 still show in cheeks, forehead and brows."""
+
+FACE_REGIONS = ("skin", "lips", "nose", "eye_left", "eye_right", "brow", "lash", "cavity", "teeth", "tongue")
+"""Regions in which a landmark can be seen."""
 
 _SLACK_LIDS = 0.5  # closure of the eye up to which no AU43 is counted
 _SHUT_LIDS = 0.9  # closure that counts as AU43 at 5
@@ -128,25 +143,35 @@ def eye_rotation(neutral: np.ndarray, acting: np.ndarray, side: str) -> np.ndarr
     return np.asarray((u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt).T)
 
 
-def attributes(person: Person, intensity: Mapping[str, float]) -> dict[str, int]:
-    """CelebA attributes, each by one rule on the person or on the shot's action units."""
-    hair, bald = person.hair, person.hair.bald >= 0.6
-    grey = hair.grey >= 0.5
-    rules = {
-        "Bald": bald,
-        "Black_Hair": hair.colour == "black" and not grey and not bald,
-        "Blond_Hair": hair.colour == "blond" and not grey and not bald,
-        "Brown_Hair": hair.colour == "brown" and not grey and not bald,
-        "Bushy_Eyebrows": person.brow_thickness >= 0.025,
-        "Gray_Hair": grey and not bald,
-        "Male": person.male >= 0.5,
-        "Mouth_Slightly_Open": intensity["AU25"] >= 1,
-        "No_Beard": person.beard < 0.15,
-        "Smiling": intensity["AU12"] >= PRESENT,
-        "Wearing_Lipstick": person.lipstick,
-        "Young": person.age < 40,
-    }
-    return {name: int(holds) for name, holds in rules.items()}
+def landmark_visibility(landmarks: np.ndarray, facing: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Which landmarks can be seen in a picture.
+
+    A landmark is seen where its surface faces the viewer, its pixel lies in the picture, and at least one of the 3 x 3
+    pixels around it shows a part of the face: a thin lash or an edge must not hide it.
+
+    Args:
+        landmarks: (68, 2) in pixels, pixel (i, j) covering x in [j, j + 1) and y in [i, i + 1).
+        facing: (68,) cosines between the surface normals and the direction to the viewer.
+        regions: (S, S) numbers of ``scene.REGIONS``.
+
+    Returns:
+        (68,) bool.
+    """
+    face = np.isin(regions, [REGIONS.index(name) for name in FACE_REGIONS])
+    padded = np.pad(face, 1)
+    height, width = face.shape
+    # shifted[dy][dx] at (i, j) is the pixel (i + dy - 1, j + dx - 1).
+    near = np.any([padded[dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)], axis=0)
+    column, row = np.floor(landmarks).astype(int).T
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    seen = near[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    return np.asarray(inside & seen & (np.asarray(facing) > 0))
+
+
+def hidden_units(spec: FaceSpec) -> frozenset[str]:
+    """Units that cannot be seen behind what is worn."""
+    props = spec.props
+    return frozenset((HIDDEN_BY_MASK if props.mask else ()) + (HIDDEN_BY_SUNGLASSES if props.sunglasses else ()))
 
 
 def label(
@@ -158,6 +183,8 @@ def label(
     acting: np.ndarray,
     camera: Camera,
     split: str,
+    regions: np.ndarray | None = None,
+    facing: np.ndarray | None = None,
 ) -> FaceLabels:
     """All labels of one shot.
 
@@ -169,28 +196,42 @@ def label(
         acting: (V, 3) the mesh of the shot.
         camera: the camera of the shot.
         split: name of the person's split.
+        regions: (S, S) region mask of the picture; without it and ``facing`` the visibility is not labelled.
+        facing: (68,) cosines between the landmarks' normals and the direction to the viewer.
+
+    Under a mask the expression and the lower face's units have no label, behind sunglasses those of the lids have none.
     """
     sides = dict.fromkeys(ACTION_UNITS, (0.0, 0.0)) | {u: v for u, v in shown.items() if u in ACTION_UNITS}
     sides |= measured_units(neutral, resting, acting, cheeks=sides["AU06"])
     intensity = {unit: max(both) for unit, both in sides.items()}
     landmarks = camera.project(acting[load_topology().landmarks])
     low, high = landmarks.min(0), landmarks.max(0)
-    person = spec.person
-    return FaceLabels(
+    person, hidden = spec.person, hidden_units(spec)
+    told = [unit for unit in ACTION_UNITS if unit not in hidden]
+    valence, arousal = rated_affect(spec, intensity)
+    seen = None
+    if regions is not None and facing is not None:
+        seen = landmark_visibility(landmarks, facing, regions)
+    labels = FaceLabels(
         key=f"{spec.identity:06d}-{spec.shot:02d}",
         identity=f"{spec.seed}-{spec.identity:06d}",
         split=split,
-        expression=spec.expression,
-        au_occurrence={unit: int(value >= PRESENT) for unit, value in intensity.items()},
-        au_intensity={unit: round(value, 3) for unit, value in intensity.items()},
-        au_left={unit: round(left, 3) for unit, (left, _) in sides.items()},
-        au_right={unit: round(right, 3) for unit, (_, right) in sides.items()},
-        attributes=attributes(person, intensity),
+        expression=None if spec.props.mask else spec.expression,
+        compound=None if spec.props.mask else spec.compound,
+        au_occurrence={unit: int(intensity[unit] >= PRESENT) for unit in told},
+        au_intensity={unit: round(intensity[unit], 3) for unit in told},
+        au_left={unit: round(sides[unit][0], 3) for unit in told},
+        au_right={unit: round(sides[unit][1], 3) for unit in told},
+        attributes=attributes(spec, intensity=intensity, shape=face_shape(neutral, acting)),
         age=round(person.age, 2),
         pose=Pose(round(spec.yaw, 3), round(spec.pitch, 3), round(spec.roll, 3)),
         box=Box(*(round(float(value), 3) for value in (*low, *(high - low)))),
         landmarks=landmarks.round(3),
+        landmark_visibility=seen,
         gaze=gaze_direction(neutral, acting, camera),
+        valence=valence,
+        arousal=arousal,
         palsy_side=None if person.palsy is None else person.palsy.side,
         palsy_degree=0.0 if person.palsy is None else round(person.palsy.degree, 3),
     )
+    return replace(labels, caption=caption(labels, spec.shot_stream(Stream.CAPTION)))
