@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from semeia import checkpoint
 from semeia.nn.masking import random_masking, unpatchify
@@ -129,20 +130,18 @@ def test_a_perfect_prediction_is_drawn_as_the_picture():
 
 @BACKBONES
 def test_it_overfits_eight_samples(config):
-    net = model(config)
-    waves = torch.linspace(0, 6.28, 64)
-    phase = torch.arange(8.0)[:, None, None]
-    plane = torch.sin(waves[:, None] * (1 + phase % 3) + phase) * torch.cos(waves * (2 + phase % 2))
-    image = (plane[:, None].expand(-1, 3, -1, -1) * 0.4 + 0.5).contiguous()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
-    losses = []
+    net = model(config, decoder_width=64, decoder_depth=2)
+    few = torch.rand(8, 3, 5, 5, generator=torch.Generator().manual_seed(3))
+    image = F.interpolate(few, size=64, mode="bicubic").clamp(0, 1)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, betas=(0.9, 0.95))
+    first = net.errors(image, noise(8)).mean().item()
     for _ in range(60):
         optimizer.zero_grad()
-        loss = net({"image": image})["loss"]
+        loss = net.errors(image, noise(8)).mean()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        losses.append(loss.item())
-    assert sum(losses[-5:]) < 0.5 * sum(losses[:3]) * 5 / 3
+    assert loss.item() < 0.65 * first
 
 
 def test_every_parameter_learns():

@@ -112,7 +112,6 @@ class FineStem(nn.Module):
         super().__init__()
         a, b, c = width // 6, width // 3, 2 * width // 3
         self.to_half = nn.Conv2d(3, a, 3, 2, 1)
-        self.norm_half = LayerNorm2d(a)
         self.to_quarter = nn.Conv2d(a, b, 3, 2, 1)
         self.at_quarter = nn.ModuleList([Bottleneck(b)])
         self.norm_quarter = LayerNorm2d(b)
@@ -131,7 +130,7 @@ class FineStem(nn.Module):
                 places are zero before every convolution that looks at neighbours, like places beyond the border.
         """
         x = only_visible(image, visible)
-        x = only_visible(F.relu(self.norm_half(self.to_half(x))), visible)
+        x = only_visible(F.relu(self.to_half(x)), visible)
         x = only_visible(self.to_quarter(x), visible)
         for block in self.at_quarter:
             x = block(x, visible)

@@ -39,8 +39,8 @@ class Config:
     """Side of the square input in pixels. [default: spec section 11 recommends 112-160]"""
     backbone_width: int = 192
     """C, channels of ``fine_vit``. [default: ViT-Tiny]"""
-    backbone_depth: int = 4
-    """Blocks of ``fine_vit``. [default: a third of a ViT-Tiny above a convolutional stem]"""
+    backbone_depth: int = 3
+    """Blocks of ``fine_vit``. [default: a quarter of a ViT-Tiny above a convolutional stem; fits two cores]"""
     backbone_heads: int = 3
     """Attention heads of ``fine_vit``. [default: ViT-Tiny]"""
     drop_path: float = 0.0
@@ -86,7 +86,7 @@ class FaceMAE(Task):
         d = config.decoder_width
         self.enter = nn.Linear(width, d)
         self.mask_token = nn.Parameter(torch.randn(1, 1, d) * 0.02)
-        self.decoder = nn.Sequential(*(Block(d, config.decoder_heads) for _ in range(config.decoder_depth)))
+        self.decoder = nn.Sequential(*(Block(d, config.decoder_heads, qkv_bias=True) for _ in range(config.decoder_depth)))
         self.leave = nn.LayerNorm(d)
         self.pixels = nn.Linear(d, self.patch * self.patch * 3)
         for layer in (self.enter, self.pixels):

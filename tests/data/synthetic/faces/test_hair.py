@@ -1,10 +1,18 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
 from semeia.data.synthetic.faces.hair import (
-    STRAND_POINTS, STRAND_RADIUS, STRANDS, Locks, grow_hair, grow_locks, ribbons, strand_colours,
+    STRAND_POINTS,
+    STRAND_RADIUS,
+    STRANDS,
+    Locks,
+    grow_hair,
+    grow_locks,
+    ribbons,
+    strand_colours,
 )  # fmt: skip
 from semeia.data.synthetic.faces.haircuts import STYLES, Hair
 from semeia.data.synthetic.faces.identity import neutral_head
@@ -12,7 +20,7 @@ from semeia.data.synthetic.faces.spec import sample_spec
 from semeia.data.synthetic.faces.topology import load_topology, vertex_normals
 
 
-def cut(style: str, **changes: float) -> Hair:
+def cut(style: str, **changes: Any) -> Hair:
     record = STYLES[style]
     hair = Hair(
         colour="brown", shade=0.5, grey=0.0, bald=0.0, length=max(record.top, record.side), long=record.long, line=0.0,
@@ -22,7 +30,7 @@ def cut(style: str, **changes: float) -> Hair:
 
 
 @pytest.fixture(scope="module")
-def heads() -> dict[str, np.ndarray]:
+def heads(head: object) -> dict[str, np.ndarray]:
     """Packed vertices of an adult and of a small child at rest."""
     person = dataclasses.replace(sample_spec(0, 1, 0).person, age=35.0)
     return {"adult": neutral_head(person), "child": neutral_head(dataclasses.replace(person, age=4.0))}
@@ -41,7 +49,8 @@ def test_every_style_grows_on_every_head_and_leaves_the_eyes_free(
 ) -> None:
     head = heads[age]
     points = grown(cut(style), head).points
-    assert points.shape == (STRANDS, STRAND_POINTS, 3) and np.isfinite(points).all()
+    assert points.shape == (STRANDS, STRAND_POINTS, 3)
+    assert np.isfinite(points).all()
     marks = head[load_topology().landmarks]
     left, right = marks[36:48, 0].min(), marks[36:48, 0].max()
     low, high = marks[36:48, 1].min(), marks[36:48, 1].max()
@@ -111,7 +120,8 @@ def test_no_short_hair_hangs_below_the_chin(heads: dict[str, np.ndarray]) -> Non
 
 def test_grey_hairs_are_single_strands() -> None:
     colours = strand_colours(cut("crop", grey=0.5), np.random.default_rng(0))
-    assert colours.shape == (STRANDS, 3) and colours.min() > 0
+    assert colours.shape == (STRANDS, 3)
+    assert colours.min() > 0
     assert 0.4 < (colours[:, 2] > 0.15).mean() < 0.6
     assert (strand_colours(cut("crop"), np.random.default_rng(0))[:, 2] > 0.15).mean() < 0.01
 
@@ -119,5 +129,6 @@ def test_grey_hairs_are_single_strands() -> None:
 def test_ribbons_face_the_camera() -> None:
     curve = np.array([[[0.0, 0.0, 0.0], [0.0, 0.1, 0.0], [0.0, 0.2, 0.0]]])
     vertices, triangles, normals = ribbons(curve, np.array([0.01]), np.array([0.0, 0.0, 10.0]))
-    assert vertices.shape == (6, 3) and triangles.shape == (4, 3)
+    assert vertices.shape == (6, 3)
+    assert triangles.shape == (4, 3)
     np.testing.assert_allclose(np.abs(normals[:, 2]), 1, atol=1e-3)

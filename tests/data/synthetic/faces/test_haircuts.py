@@ -49,4 +49,5 @@ def test_only_a_fringe_is_a_fringe() -> None:
 def test_bald_men_have_no_long_hair() -> None:
     rng = np.random.default_rng(2)
     bald = [hair for hair in (sample_hair(rng, 65, 0.95, ANCESTRY) for _ in range(200)) if hair.bald]
-    assert len(bald) > 50 and not any(hair.long for hair in bald)
+    assert len(bald) > 50
+    assert not any(hair.long for hair in bald)

@@ -111,17 +111,16 @@ def grow_locks(hair: Hair, skin: np.ndarray, normals: np.ndarray, rng: np.random
     side = np.where(roots.place[:, 0] - hair.parting + rng.normal(0, 0.05, STRANDS) >= 0, 1.0, -1.0)
     floor = FACE_TOP + np.where(bangs, rng.gamma(2, 0.02, STRANDS), rng.uniform(0.02, 0.14, STRANDS))
     knot = np.array([0.0, style.tied, -0.40 if style.tied < 8.2 else -0.18])
-    field = distance_field()
-    paths, ends = _grow(
-        roots.place, first, length, layer, side, bangs, floor, knot, style.tied > 0, style.gravity,
-        field.values, field.low, field.step,
-    )  # fmt: skip
+    around = distance_field()
+    field = (around.values, around.low, around.step)
+    starts = (roots.place, first, length, layer, side, bangs, floor)
+    paths, ends = _grow(starts, (knot, style.tied > 0, style.gravity), field)
     if style.knot:
         _wind_knot(paths, knot, style.knot, rng)
     points = _resample(paths, ends)
     points = _run_together(points, roots, side, style.clump, rng)
     points = _wave(points, hair.curl, style.turns, rng)
-    _keep_off(points, layer, floor, field.values, field.low, field.step)
+    _keep_off(points, layer, floor, field)
     at = _ground().triangles[roots.triangle]
     root = (skin[at] * roots.share[..., None]).sum(1)
     carried = carry(points.reshape(-1, 3), skin).reshape(points.shape)
@@ -203,8 +202,14 @@ def _combed(hair: Hair, roots: _Roots, rng: np.random.Generator) -> np.ndarray:
 
 
 @njit(cache=True)
-def _grow(place, first, length, layer, side, bangs, floor, knot, tied, gravity, values, low, step):  # type: ignore[no-untyped-def]
-    """Paths (N, S, 3) of the strands and the last step (N,) that each of them reached."""
+def _grow(starts, rules, field):  # type: ignore[no-untyped-def]
+    """Paths (N, S, 3) of the strands and the last step (N,) that each of them reached.
+
+    ``starts`` are arrays over the strands, ``rules`` the style's knot, whether it is used, and gravity.
+    """
+    place, first, length, layer, side, bangs, floor = starts
+    knot, tied, gravity = rules
+    values, low, step = field
     count, steps = place.shape[0], _STEPS
     paths, ends = np.zeros((count, steps + 1, 3)), np.zeros(count, np.int64)
     here, heading, felt = np.zeros(3), np.zeros(3), np.zeros(4)  # felt: distance to the skin and its gradient
@@ -231,9 +236,11 @@ def _grow(place, first, length, layer, side, bangs, floor, knot, tied, gravity, 
             if tied:
                 to = knot - here
                 away = np.sqrt((to**2).sum())
-                gathered = gathered or away < 0.16
+                gathered = gathered or away < max(0.16, 1.2 * stride)
                 if gathered:
                     heading += (np.array([0.0, -2.5, -0.6]) - 0.8 * (here - knot) * np.array([1.0, 0.0, 1.0])) * 0.25
+                elif felt[0] > 0.15:  # shot past the skull
+                    break
                 else:
                     heading += to / away * 0.5
             else:
@@ -266,8 +273,9 @@ def _resample(paths, ends):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _keep_off(points, layer, floor, values, low, step):  # type: ignore[no-untyped-def]
+def _keep_off(points, layer, floor, field):  # type: ignore[no-untyped-def]
     """Lift points out of the skin, and end strands where they would hang before the face."""
+    values, low, step = field
     felt = np.zeros(4)
     for i in range(points.shape[0]):
         for k in range(1, points.shape[1]):
@@ -315,7 +323,7 @@ def _wave(points: np.ndarray, width: float, turns: float, rng: np.random.Generat
 
 def _wind_knot(paths: np.ndarray, knot: np.ndarray, radius: float, rng: np.random.Generator) -> None:
     """Put the ends of gathered strands on a ball behind the head."""
-    centre = knot + [0, radius * 0.5, -radius * 0.7]
+    centre = knot + np.array([0, radius * 0.5, -radius * 0.7])
     away = np.linalg.norm(paths - knot, axis=2)
     reached = np.maximum.accumulate(away < 0.2, axis=1)
     phase = rng.uniform(0, 2 * np.pi, (len(paths), 1)) + np.cumsum(reached, 1) * 0.55

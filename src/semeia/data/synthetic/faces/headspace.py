@@ -94,7 +94,7 @@ def likeness(template: np.ndarray, skin: np.ndarray) -> tuple[np.ndarray, np.nda
     return middle, mean, scale
 
 
-@njit(cache=True)
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def sample(values: np.ndarray, low: np.ndarray, step: float, points: np.ndarray) -> np.ndarray:
     """(N, C) trilinear values at points (N, 3) of a lattice (X, Y, Z, C); points outside take the nearest value."""
     out = np.zeros((points.shape[0], values.shape[3]))
@@ -103,7 +103,7 @@ def sample(values: np.ndarray, low: np.ndarray, step: float, points: np.ndarray)
     return out
 
 
-@njit(cache=True)
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def look_up(values: np.ndarray, low: np.ndarray, step: float, point: np.ndarray, out: np.ndarray) -> None:
     """Write the trilinear value of a lattice (X, Y, Z, C) at a point (3,) to ``out`` (C,)."""
     x = min(max((point[0] - low[0]) / step, 0.0), values.shape[0] - 1.001)

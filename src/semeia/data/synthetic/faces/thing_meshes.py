@@ -41,6 +41,7 @@ class Face:
 
     @property
     def unit(self) -> float:
+        """Size of the head relative to the template."""
         return float(np.linalg.norm(self.eyes[1] - self.eyes[0])) / _EYES_APART
 
     def front(self, low: np.ndarray, high: np.ndarray) -> float:
@@ -161,18 +162,18 @@ def spectacles(face: Face, *, shape: str, size: float, slip: float) -> tuple[lis
         heart = np.array([middle[0] + sign * apart, centre_y, 0])
         rings = [bent(heart + (outline - heart) * share) for share in (0.02, 0.35, 0.7, 1.0)]
         bulge = [0.02, 0.017, 0.01, 0.0]
-        sheet = np.stack([ring + [0, 0, out * unit] for ring, out in zip(rings, bulge, strict=True)])
+        sheet = np.stack([ring + np.array([0, 0, out * unit]) for ring, out in zip(rings, bulge, strict=True)])
         lenses.append(grid(sheet[::-1] if sign > 0 else sheet, closed=True))
-    return rims, lenses, joined(_bars(face, rims, apart - wide, centre_y, high, depth))
+    return rims, lenses, joined(_bars(face, rims, gap=apart - wide, centre_y=centre_y, high=high, depth=depth))
 
 
-def _bars(face: Face, rims: list[np.ndarray], gap: float, centre_y: float, high: float, depth: float) -> list[Shell]:
+def _bars(face: Face, rims: list[np.ndarray], *, gap: float, centre_y: float, high: float, depth: float) -> list[Shell]:
     """Bridge, nose pads and temples."""
     unit, middle = face.unit, face.eyes.mean(0)
     arch = np.linspace(-1, 1, 9)
     bridge_y = centre_y + 0.35 * high
-    nose = face.front(middle[:2] + [-0.05 * unit, bridge_y - middle[1] - 0.06 * unit],
-                      middle[:2] + [0.05 * unit, bridge_y - middle[1] + 0.06 * unit])  # fmt: skip
+    half, crossing = np.array([0.05, 0.06]) * unit, np.array([middle[0], bridge_y])
+    nose = face.front(crossing - half, crossing + half)
     height = max(nose + 0.014 * unit, depth)
     reach = gap + 0.12 * (rims[1][:, 0].max() - middle[0] - gap) * 0.5
     bridge = np.stack([middle[0] + arch * reach, bridge_y + 0.03 * unit * (1 - arch**2),
@@ -195,9 +196,9 @@ def _temple(face: Face, hinge: np.ndarray, ear: np.ndarray, sign: float) -> np.n
     """(M, 3) path from the rim's hinge along the side of the head to the ear, outside the skin, and down behind it."""
     unit = face.unit
     share = np.linspace(0, 1, 9)[:, None]
-    outer = hinge + [sign * 0.03 * unit, 0, -0.02 * unit]
-    path = outer + (ear + [sign * 0.02 * unit, 0.03 * unit, 0] - outer) * share
-    beside = face.skin[(face.skin[:, 0] * sign > 0.3 * unit) & (np.abs(face.skin[:, 1] - ear[1]) < 0.35 * unit)]
+    outer = hinge + np.array([sign * 0.03, 0, -0.02]) * unit
+    path = outer + (ear + np.array([sign * 0.02, 0.03, 0]) * unit - outer) * share
+    beside = face.skin[(face.skin[:, 0] * sign > 0.3 * unit) & (np.abs(face.skin[:, 1] - ear[1]) < 0.25 * unit)]
     near = cKDTree(beside[:, 1:]).query(path[:, 1:], k=6, distance_upper_bound=0.15 * unit)[1]
     width = np.where(near < len(beside), (np.r_[beside[:, 0], 0] * sign)[near], -9).max(1) + 0.014 * unit
     bound = np.abs(ear[0]) + 0.05 * unit  # the ear's shell stands out farther and must not push the bar off
@@ -287,13 +288,13 @@ def _crowned(kind: str, height: float) -> list[Shell]:
         reach = 0.72 * np.clip(1 - (turn / 1.0) ** 4, 0, 1) * far
         droop = -0.16 * far - 0.30 * base[:, 0] ** 2 * far
         visor = base + np.stack([0.10 * base[:, 0] * far, droop + 0.02, reach], -1)
-        shells += [grid(visor, closed=False), grid(visor + [0, 0.03, 0.0], closed=False)]
+        shells += [grid(visor, closed=False), grid(visor + np.array([0, 0.03, 0]), closed=False)]
     elif kind == "brimmed":
         far = np.linspace(0, 1, 6)[:, None]
         out_way = np.stack([np.sin(azimuth), 0 * azimuth, np.cos(azimuth)], 1)
         dip = -0.10 * far**2 * (0.4 + np.cos(azimuth) ** 2)
         brim = rim + out_way * (0.55 * far)[..., None] + dip[..., None] * [0, 1, 0]
-        shells += [grid(brim, closed=True), grid(brim + [0, 0.025, 0], closed=True)]
+        shells += [grid(brim, closed=True), grid(brim + np.array([0, 0.025, 0]), closed=True)]
     return shells
 
 
@@ -303,7 +304,8 @@ def tuck(strands: np.ndarray, skin: np.ndarray, *, kind: str, height: float) -> 
     Args:
         strands: (N, K, 3) curves on the resting head.
         skin: (W, 3) smooth skin vertices of the resting head.
-        kind: of the hat; ``height`` is the lift of its edge in decimetres of the adult head.
+        kind: of the hat.
+        height: lift of its edge in decimetres of the adult head.
     """
     template = load_topology().smooth["skin"].template
     middle, mean, scale = likeness(template, skin)
@@ -361,10 +363,10 @@ def _mask_sheet() -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     lower = 6.10 + 0.42 * np.abs(across) ** 2
     place = np.stack([np.broadcast_to(across, (21, 31)), upper + (lower - upper) * down[:, None]], -1).reshape(-1, 2)
     tree = cKDTree(np.c_[azimuth, height][ids])
-    distance, near = tree.query(place, k=40)
-    weights = np.exp(-((distance / 0.07) ** 2)) + 1e-6
+    distance, near = tree.query(place, k=60)
+    weights = np.exp(-((distance / 0.12) ** 2)) + 1e-6
     weights /= weights.sum(1, keepdims=True)
-    rows = np.repeat(np.arange(len(place)), 40)
+    rows = np.repeat(np.arange(len(place)), 60)
     matrix = sparse.csr_matrix((weights.ravel(), (rows, ids[near].ravel())), shape=(len(place), len(template)))
     return matrix, ids, cKDTree(place).query(np.c_[azimuth, height][ids])[1], (21, 31)
 
@@ -385,9 +387,9 @@ def mask(face: Face, *, low: bool) -> tuple[Shell, Shell]:
     above = ((face.skin[ids] - sheet[owner]) * normal[owner]).sum(1)
     push = np.zeros(len(sheet))
     np.maximum.at(push, owner, np.minimum(above, 0.4 * face.unit))
-    push = ndimage.gaussian_filter(ndimage.maximum_filter(push.reshape(rows, columns), 5), 1.2)
+    push = ndimage.gaussian_filter(ndimage.maximum_filter(push.reshape(rows, columns), 7), 1.5)
     points = sheet + normal * (push.ravel()[:, None] + 0.02 * face.unit)
-    points = ndimage.gaussian_filter(points.reshape(shape), (1.0, 1.0, 0), mode="nearest")
+    points = ndimage.gaussian_filter(points.reshape(shape), (1.4, 1.4, 0), mode="nearest")
     across = np.linspace(-1, 1, columns)
     hang = np.clip(1 - np.abs(across) ** 2, 0, 1)[None, :, None] * [0, 0, 0.025 * face.unit]
     points = points + hang
@@ -446,8 +448,9 @@ def hand(face: Face, *, place: str, side: float, turn: float, curl: float, shift
     turned = vertices @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]).T
     turned = turned * [side, 1, 1] * unit
     anchor = face.landmarks[landmark if side > 0 else mirrored]
-    moved = turned + [anchor[0] + side * (offset[0] + shift[0]) * unit, anchor[1] + (offset[1] + shift[1]) * unit, 0]
-    return moved + [0, 0, _contact(face, moved)], triangles if side > 0 else triangles[:, ::-1]
+    aside, above = side * (offset[0] + shift[0]) * unit, (offset[1] + shift[1]) * unit
+    moved = turned + np.array([anchor[0] + aside, anchor[1] + above, 0])
+    return moved + np.array([0, 0, _contact(face, moved)]), triangles if side > 0 else triangles[:, ::-1]
 
 
 def _finger(knuckle: np.ndarray, long: float, thick: float, way: np.ndarray, curl: float) -> Shell:

@@ -166,7 +166,7 @@ def sample_props(rng: np.random.Generator, wardrobe: Wardrobe, *, look: str) -> 
     """
     sunglasses = bool(rng.random() < 0.025)
     glasses = bool(rng.random() < 0.85) and wardrobe.glasses and not sunglasses
-    hat, mask, hand = (bool(rng.random() < rate) for rate in (0.07, 0.02, 0.04))
+    hat, mask, hand = (bool(rng.random() < rate) for rate in (0.09, 0.035, 0.035))
     places = ("brow",) if look == "other" else ("chin", "cheek", "mouth")
     return Props(
         glasses=glasses,
