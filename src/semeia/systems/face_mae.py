@@ -86,7 +86,9 @@ class FaceMAE(Task):
         d = config.decoder_width
         self.enter = nn.Linear(width, d)
         self.mask_token = nn.Parameter(torch.randn(1, 1, d) * 0.02)
-        self.decoder = nn.Sequential(*(Block(d, config.decoder_heads, qkv_bias=True) for _ in range(config.decoder_depth)))
+        self.decoder = nn.Sequential(
+            *(Block(d, config.decoder_heads, qkv_bias=True) for _ in range(config.decoder_depth))
+        )
         self.leave = nn.LayerNorm(d)
         self.pixels = nn.Linear(d, self.patch * self.patch * 3)
         for layer in (self.enter, self.pixels):

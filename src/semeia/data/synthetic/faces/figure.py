@@ -11,7 +11,7 @@ import numpy as np
 
 from semeia.data.synthetic.faces.appearance import Skin, canvas, brow_colour, hair_colour, paint_eye, paint_skin
 from semeia.data.synthetic.faces.brows import BrowHairs, comb_brows
-from semeia.data.synthetic.faces.hair import STRAND_RADIUS, STRANDS, grow_hair, strand_colours
+from semeia.data.synthetic.faces.hair import grow_locks, strand_colours
 from semeia.data.synthetic.faces.identity import neutral_head
 from semeia.data.synthetic.faces.spec import FaceSpec, Person, Stream
 from semeia.data.synthetic.faces.topology import load_topology, vertex_normals
@@ -55,6 +55,7 @@ def build_figure(spec: FaceSpec) -> Figure:
     smooth = part.matrix @ neutral
     skin = paint_skin(person, spec.person_stream(Stream.SKIN), spec.person_stream(Stream.WRINKLES))
     hair = spec.person_stream(Stream.HAIR)
+    locks = grow_locks(person.hair, smooth, vertex_normals(smooth, part.triangles), hair)
     cloth = spec.person_stream(Stream.CLOTH)
     cloth_colour = np.clip(cloth.uniform(0.02, 0.7) + cloth.normal(0, 0.08, 3), 0.01, 0.8)
     roughness = float(cloth.uniform(0.38, 0.55))
@@ -64,8 +65,8 @@ def build_figure(spec: FaceSpec) -> Figure:
         neutral=neutral,
         skin=_clothed(skin, neckline, cloth_colour),
         eye=paint_eye(person.melanin, spec.person_stream(Stream.EYES), look=person.look),
-        strands=grow_hair(person.hair, smooth, vertex_normals(smooth, part.triangles), hair),
-        strand_radius=STRAND_RADIUS * hair.uniform(0.7, 1.3, STRANDS),
+        strands=locks.points,
+        strand_radius=locks.radius,
         strand_colour=strand_colours(person.hair, hair),
         brows=comb_brows(person, spec.person_stream(Stream.BROWS)),
         hair_colour=hair_colour(person.hair),

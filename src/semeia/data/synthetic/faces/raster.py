@@ -101,13 +101,13 @@ class RasterStudio:
     def _curves(self, stage: Stage) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
         """Hair and brows as one set of curves (C, K, 3), colours (C, 3), radii (C,), gloss (C,), count of brows."""
         figure = self.figure
-        points = figure.strands.shape[1]
+        points = stage.strands.shape[1]
         brows = _resampled(stage.brows, points)
         tint = np.broadcast_to(figure.brow_colour, (len(brows), 3))
-        curves = np.concatenate([brows, figure.strands])
+        curves = np.concatenate([brows, stage.strands])
         colours = np.concatenate([tint, figure.strand_colour])
         radii = np.concatenate([np.full(len(brows), BROW_RADIUS), figure.strand_radius])
-        gloss = np.concatenate([np.full(len(brows), 0.2), np.full(len(figure.strands), 1.0)])
+        gloss = np.concatenate([np.full(len(brows), 0.2), np.full(len(stage.strands), 1.0)])
         return curves, np.ascontiguousarray(colours), radii, gloss, len(brows)
 
     def _paint(
@@ -149,7 +149,7 @@ class RasterStudio:
             frames[k] = _frame(lamp[:3], middle, _SHADOW_TEXELS)
             for mesh in meshes:
                 rasteriser.draw_depth(_seen(mesh.vertices, frames[k]), mesh.triangles, depths[k])
-            rasteriser.draw_depth_of_curves(_seen(self.figure.strands, frames[k]), 1, depths[k])
+            rasteriser.draw_depth_of_curves(_seen(stage.strands, frames[k]), 1, depths[k])
         return frames, depths
 
     def _regions(
@@ -244,7 +244,7 @@ def _ambient(
     radiance = sky.diffuse(rays @ camera.axes.T) * 4 * np.pi / _AROUND
     total, lit = np.zeros_like(points), np.zeros(len(points))
     raised = points + 0.02 * normals
-    strands = np.ascontiguousarray(stage.figure.strands[::3, ::2], np.float32)
+    strands = np.ascontiguousarray(stage.strands[::3, ::2], np.float32)
     head, raised = stage.acting.astype(np.float32), raised.astype(np.float32)
     for ray, light in zip(rays, radiance, strict=True):
         frame = _frame(ray, middle, _AMBIENT_TEXELS)

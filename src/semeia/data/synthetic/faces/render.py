@@ -183,7 +183,7 @@ class PathStudio:
             shapes[name] = self._mesh(name, mesh, material)
         for name, curves, widths in (
             ("brow", stage.brows, np.full(len(stage.brows), BROW_RADIUS)),
-            ("hair", self.figure.strands, self.figure.strand_radius),
+            ("hair", stage.strands, self.figure.strand_radius),
         ):
             shapes[name] = self._mesh(name, Mesh(*ribbons(curves, widths, camera)), materials[name])
         for number, thing in enumerate(stage.things):

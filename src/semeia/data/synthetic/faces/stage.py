@@ -16,7 +16,7 @@ from semeia.data.synthetic.faces.figure import Figure
 from semeia.data.synthetic.faces.light import Camera
 from semeia.data.synthetic.faces.scene import Surface
 from semeia.data.synthetic.faces.spec import FaceSpec
-from semeia.data.synthetic.faces.things import dress
+from semeia.data.synthetic.faces.things import dress, tuck_hair
 from semeia.data.synthetic.faces.topology import (
     SMOOTH_PARTS,
     fit_sphere,
@@ -51,7 +51,8 @@ class Stage:
         acting: (V, 3) packed vertices of the shot.
         meshes: the parts of ``SMOOTH_PARTS``, ``eye_left``, ``eye_right`` and ``lash``.
         colour: (H, W, 3) skin texture of the shot; ``relief`` is (H, W), decimetres.
-        brows: (C, K, 3) curves of this shot; the hair of the head is the figure's.
+        strands: (N, K, 3) hair of this shot, pressed down where a hat sits.
+        brows: (C, K, 3) curves of this shot.
         things: what the person wears or holds before the face.
     """
 
@@ -60,6 +61,7 @@ class Stage:
     meshes: Mapping[str, Mesh]
     colour: np.ndarray
     relief: np.ndarray
+    strands: np.ndarray
     brows: np.ndarray
     things: tuple[Surface, ...]
 
@@ -106,9 +108,19 @@ def set_stage(spec: FaceSpec, figure: Figure, acting: np.ndarray, shown: Mapping
     meshes["lash"] = Mesh(acting[lashes], triangles, vertex_normals(acting[lashes], triangles))
     skin = meshes["skin"]
     colour, relief = acted_skin(figure.skin, shown)
-    things = dress(spec.person.wardrobe, spec.props, skin.vertices, skin.normals, acting[topology.landmarks])
+    wardrobe = spec.person.wardrobe
+    things = dress(
+        wardrobe,
+        spec.props,
+        skin.vertices,
+        skin.normals,
+        acting[topology.landmarks],
+        tone=figure.skin.tone,
+    )
+    resting = topology.smooth["skin"].matrix @ figure.neutral
+    strands = tuck_hair(wardrobe, spec.props, figure.strands, resting)
     brows = figure.brows.points(skin.vertices, skin.normals)
-    return Stage(figure, acting, meshes, colour, relief, brows, tuple(things))
+    return Stage(figure, acting, meshes, colour, relief, strands, brows, tuple(things))
 
 
 @functools.cache
