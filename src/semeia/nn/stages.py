@@ -148,7 +148,7 @@ def only_visible(x: Tensor, visible: Tensor | None) -> Tensor:
     return x * F.interpolate(visible, size=x.shape[-2:], mode="nearest").to(x.dtype)
 
 
-class FineViT(VisionTransformer):  # type: ignore[misc]
+class FineViT(VisionTransformer):
     """A timm ViT on a ``FineStem``; stage 0 is the stem's map of an eighth, stage ``i`` is block ``i - 1``.
 
     The map of an eighth comes to the grid of the blocks by space-to-depth: four places become one with four times the
@@ -163,6 +163,7 @@ class FineViT(VisionTransformer):  # type: ignore[misc]
             embed_dim=width,
             depth=depth,
             num_heads=heads,
+            mlp_ratio=3,
             num_classes=0,
             class_token=False,
             global_pool="avg",
@@ -172,7 +173,7 @@ class FineViT(VisionTransformer):  # type: ignore[misc]
         )
         self.feature_info = [
             {"module": "patch_embed.backbone", "num_chs": 4 * stem.eighth_width, "reduction": 16},
-            *self.feature_info,
+            *({"module": f"blocks.{i}", "num_chs": width, "reduction": 16} for i in range(depth)),
         ]
         for block in self.blocks:
             # On a grid this small the plain product is faster: torch's fused backward in bf16 on a CPU takes longer

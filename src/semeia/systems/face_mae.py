@@ -40,7 +40,7 @@ class Config:
     backbone_width: int = 192
     """C, channels of ``fine_vit``. [default: ViT-Tiny]"""
     backbone_depth: int = 3
-    """Blocks of ``fine_vit``. [default: a quarter of a ViT-Tiny above a convolutional stem; fits two cores]"""
+    """Blocks of ``fine_vit``. [default: a quarter of a ViT-Tiny above a convolutional stem, for two cores]"""
     backbone_heads: int = 3
     """Attention heads of ``fine_vit``. [default: ViT-Tiny]"""
     drop_path: float = 0.0
