@@ -127,9 +127,6 @@ def learning_study(config: recipe.Config, prior: str | None) -> Study:
         "action units weigh double": {"model": replace(config.model, weights=_doubled(config.model.weights))},
         "age as a number": {"model": replace(config.model, age_reading="number")},
     }
-    if prior is None:
-        fine = replace(config.model, backbone="fine_vit", backbone_depth=4, taps=(0, 2, 4))
-        changes["another backbone with a finer first tap"] = {"model": fine}
     arms = {"as it is": config} | {name: replace(config, **change) for name, change in changes.items()}
     return Study(arms, tuple(Question(f"{name} helps", name, "as it is") for name in changes))
 

@@ -1,7 +1,8 @@
 """Q-Face: from folders of labelled faces to a checkpoint with its card.
 
-    semeia make faces worlds/faces --count 5100 --seed 1
-    semeia train qface --data worlds/faces --out runs/qface
+    semeia make faces worlds/faces --count 26600 --seed 1
+    semeia train face_mae --data worlds/faces --out runs/face_mae
+    semeia train qface --data worlds/faces --prior runs/face_mae/checkpoint --out runs/qface
     semeia evaluate qface --data worlds/faces --weights runs/qface/checkpoint
 
     train split -> batches -> fit (a prior may start the backbone) -> val split -> calibration, thresholds
@@ -30,9 +31,9 @@ from semeia.data.feeds import Balance, FaceFeed, FaceSet, labelled_units, positi
 from semeia.data.formats.faces import FaceFolder, read_manifest
 from semeia.evaluate import ERROR, MEAN_BP4D, SUMMARIES, Score, calibrate, evaluate_faces, score_table, vocabulary
 from semeia.files import write_whole
-from semeia.nn.stages import Stages
+from semeia.recipes.face_mae import load_prior
 from semeia.records import SemeiaError
-from semeia.systems import face_mae, qface
+from semeia.systems import qface
 from semeia.train.loop import Fit, fit
 from semeia.train.optimisers import adamw
 
@@ -131,7 +132,7 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     torch.manual_seed(config.fit.seed)
     model = qface.build(config.model)
     if config.prior is not None:
-        start_from(model.backbone, config.prior)
+        load_prior(model.backbone, config.prior, mean=config.model.mean, std=config.model.std)
     model.au_rarity.copy_(torch.from_numpy(rarity(sets, config.model, power=config.rarity)))
     feed = FaceFeed(
         sets,
@@ -178,19 +179,6 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
 def summary(score: Score) -> str:
     """Name of a summary in the log: task and metric, and what it sums up where that is not all."""
     return f"{score.task}/{score.metric}" + (f", {score.label}" if score.label == MEAN_BP4D else "")
-
-
-def start_from(backbone: Stages, prior: str) -> None:
-    """Start a backbone from the encoder of a ``face_mae`` checkpoint.
-
-    Raises:
-        SemeiaError: There is no such checkpoint, or its encoder is built otherwise.
-    """
-    learned, name = checkpoint.load(prior, system="face_mae", kind=face_mae.Config, build=face_mae.build)
-    if learned.backbone.settings != backbone.settings:
-        raise SemeiaError(f"prior {name}: expected an encoder of {backbone.settings}, found one of "
-                          f"{learned.backbone.settings}; set --model.backbone and its sizes alike")  # fmt: skip
-    backbone.model.load_state_dict(learned.encoder_state())
 
 
 def evaluate(
@@ -284,7 +272,7 @@ def card(config: Config, sets: Sequence[FaceSet], tables: Mapping[str, Sequence[
         commands="\n".join([*map(made_by, folders), trained_by(config)]),
         meaning=RENDERED if rendered else "",
         limits=RENDERED_LIMITS if rendered else "",
-        prior="" if config.prior is None else f" The backbone started from {Path(config.prior).name} (face_mae).",
+        prior="" if config.prior is None else " The backbone started from a masked autoencoder (face_mae).",
         chances=CALIBRATED if config.model.calibrated and any(len(s.folder.select("val")) for s in sets) else "",
         tables="\n".join(map(_table, tables, tables.values())),
     )
@@ -309,10 +297,10 @@ def made_by(folder: FaceFolder) -> str:
     settings = world(folder)
     if not settings:
         return f"# {folder.folder.name} was given"
-    named = ("count", "seed", "size", "samples", "shots", "split", "look")
-    flags = " ".join(f"--{flag} {settings[flag]}" for flag in named if settings.get(flag) is not None)
-    version = f"world version {settings['version']}, renderer {settings['variant']}"
-    return f"semeia make faces worlds/{folder.folder.name} {flags}    # {version}"
+    named = ("count", "seed", "size", "shots", "look", "policy", "renderer", "samples", "split")
+    flags = " ".join(f"--{flag} {settings[flag]}" for flag in named if settings.get(flag))
+    variant = f", {settings['variant']}" if settings.get("variant") else ""
+    return f"semeia make faces worlds/{folder.folder.name} {flags}    # world version {settings['version']}{variant}"
 
 
 def trained_by(config: Config) -> str:
@@ -324,7 +312,7 @@ def trained_by(config: Config) -> str:
         if named:
             folders += f" --{flag} '{json.dumps([f'worlds/{Path(folder).name}' for folder in named])}'"
     if config.prior is not None:
-        folders += f" --prior {Path(config.prior).name}"
+        folders += f" --prior {config.prior if config.prior == 'face_mae' else 'runs/face_mae/checkpoint'}"
     flags = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
     return f"semeia train qface --data {folders} --out runs/qface{flags}"
 

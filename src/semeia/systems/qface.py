@@ -41,20 +41,21 @@ ADDED: dict[str, Any] = {"age_reading": "number", "age_spread": 4.0, "calibrated
 class Config:
     """What the model is; every field says where its default comes from."""
 
-    backbone: str = "conv_vit"
-    """Any timm ViT name, or ``conv_vit``, the small one of the bundled weights. [default: fits 12 MB and two cores]"""
+    backbone: str = "fine_vit"
+    """Any timm ViT name, or ``fine_vit``, the small one of the bundled weights. [default: fits 12 MB and two cores]"""
     pretrained: bool = False
     """Start from timm's weights of that name (needs a network). [default: works offline]"""
     image_size: int = 112
     """Side of the square input in pixels. [default: small scale; spec section 8]"""
-    taps: tuple[int, ...] = (1, 3, 5)
-    """Blocks that are tapped, counted from 0. [default: evenly spaced as FaRL's 3, 5, 7, 11 of twelve]"""
+    taps: tuple[int, ...] = (0, 1, 3)
+    """Stages that are tapped; of ``fine_vit`` 0 is the stem's map of an eighth, then the blocks. [default: from local to
+    global, spaced as FaRL's 3, 5, 7, 11 of twelve]"""
     backbone_width: int = 192
-    """Channels of ``conv_vit``. [default: ViT-Tiny]"""
-    backbone_depth: int = 6
-    """Blocks of ``conv_vit``. [default: half a ViT-Tiny above a convolutional stem]"""
+    """Channels of ``fine_vit``. [default: ViT-Tiny]"""
+    backbone_depth: int = 3
+    """Blocks of ``fine_vit``. [default: a quarter of a ViT-Tiny above a convolutional stem]"""
     backbone_heads: int = 3
-    """Attention heads of ``conv_vit``. [default: ViT-Tiny]"""
+    """Attention heads of ``fine_vit``. [default: ViT-Tiny]"""
     drop_path: float = 0.1
     """Largest rate of stochastic depth. [default: spec section 4]"""
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
