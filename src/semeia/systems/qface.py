@@ -48,7 +48,7 @@ class Config:
     image_size: int = 112
     """Side of the square input in pixels. [default: small scale; spec section 8]"""
     taps: tuple[int, ...] = (0, 1, 3)
-    """Stages that are tapped; of ``fine_vit`` 0 is the stem's map of an eighth, then the blocks. [default: from local to
+    """Stages that are tapped; 0 of ``fine_vit`` is the stem's map of an eighth, then its blocks. [default: local to
     global, spaced as FaRL's 3, 5, 7, 11 of twelve]"""
     backbone_width: int = 192
     """Channels of ``fine_vit``. [default: ViT-Tiny]"""

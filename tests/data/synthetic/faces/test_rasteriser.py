@@ -19,9 +19,7 @@ def covered_slowly(place, triangle, size):
     for y in range(size):
         for x in range(size):
             p = np.array([x + 0.5, y + 0.5])
-            signs = [
-                (q[0] - o[0]) * (p[1] - o[1]) - (q[1] - o[1]) * (p[0] - o[0]) for o, q in ((a, b), (b, c), (c, a))
-            ]
+            signs = [(q[0] - o[0]) * (p[1] - o[1]) - (q[1] - o[1]) * (p[0] - o[0]) for o, q in ((a, b), (b, c), (c, a))]
             inside[y, x] = min(signs) >= 0 or max(signs) <= 0
     return inside
 

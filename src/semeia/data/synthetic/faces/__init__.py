@@ -1,6 +1,7 @@
 """A world of rendered faces whose labels are true by construction (docs/face_world.md).
 
-    spec -> figure (identity, appearance, hair) -> action_units -> stage, light -> raster or render -> develop -> truth -> make
+    spec -> figure (identity, appearance, hair) -> action_units -> stage (wrinkles, things)
+    -> light -> raster or render -> develop -> truth -> make
 
 Needs the extra ``semeia[synthetic]``.
 """

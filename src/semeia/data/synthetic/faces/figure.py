@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from semeia.data.synthetic.faces.appearance import Skin, canvas, brow_colour, hair_colour, paint_eye, paint_skin
+from semeia.data.synthetic.faces.appearance import Skin, brow_colour, canvas, hair_colour, paint_eye, paint_skin
 from semeia.data.synthetic.faces.brows import BrowHairs, comb_brows
 from semeia.data.synthetic.faces.hair import grow_locks, strand_colours
 from semeia.data.synthetic.faces.identity import neutral_head

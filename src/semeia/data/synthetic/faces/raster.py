@@ -12,8 +12,7 @@ L lamps, D directions, M texels of a shadow map.
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -25,14 +24,12 @@ from semeia.data.synthetic.faces.figure import Figure
 from semeia.data.synthetic.faces.light import Camera, Sky
 from semeia.data.synthetic.faces.rasteriser import EMPTY
 from semeia.data.synthetic.faces.scene import REGIONS, Exposure, Surface
+from semeia.data.synthetic.faces.shadows import ambient, shadow_maps
 from semeia.data.synthetic.faces.stage import Stage, coarse_skin, plain_look
 from semeia.data.synthetic.faces.topology import load_topology, vertex_normals
 from semeia.data.synthetic.faces.truth import openings
 
 OVERSAMPLING = 2
-_AROUND = 32  # directions of the light from all around
-_AMBIENT_TEXELS, _SHADOW_TEXELS = 96, 224
-_REACH = 1.75  # decimetres from the middle of the head that shadow maps cover
 _UNDER_SKIN = np.array([1.25, 0.95, 0.85]) / 150  # spread of light under the skin in picture widths, by channel
 _LASH_COVER = 0.35
 _INSIDE = {"cavity": 0.25, "upper_teeth": 1.3, "lower_teeth": 1.0, "tongue": 0.7}
@@ -55,6 +52,63 @@ class _Drawn:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Sight:
+    """A camera with the samples that it is asked for: ``size`` R, and ``scale`` in samples a unit slope."""
+
+    camera: Camera
+    size: int
+    scale: float
+
+    @classmethod
+    def through(cls, camera: Camera) -> _Sight:
+        size = camera.size * OVERSAMPLING
+        return cls(camera, size, float(size / 2 / np.tan(np.radians(camera.angle / 2))))
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) samples and nearness of points (..., 3)."""
+        right, up, backwards = np.moveaxis((points - self.camera.place) @ self.camera.axes.T, -1, 0)
+        nearness = 1 / np.maximum(-backwards, 1e-3)
+        across, down = self.scale * right * nearness, self.scale * up * nearness
+        return np.stack([self.size / 2 + across, self.size / 2 - down, nearness], -1)
+
+    def places(self, nearness: np.ndarray) -> np.ndarray:
+        """(R, R, 3) points in space under the samples."""
+        depth = 1 / np.maximum(nearness, 1e-6)
+        across = (np.arange(self.size) + 0.5 - self.size / 2) / self.scale
+        x, y = np.meshgrid(across, -across)
+        return np.stack([x * depth, y * depth, -depth], -1) @ self.camera.axes + self.camera.place
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The depth buffer: (R, R) nearness and owner of each sample, and (R, R, 2) its place on the owner."""
+
+    nearness: np.ndarray
+    owner: np.ndarray
+    share: np.ndarray
+
+    @classmethod
+    def empty(cls, size: int) -> _Samples:
+        return cls(np.zeros((size, size)), np.full((size, size), EMPTY, np.int32), np.zeros((size, size, 2)))
+
+    def draw(self, place: np.ndarray, triangles: np.ndarray, opacity: np.ndarray) -> None:
+        """Draw triangles (T, 3) of projected points (N, 3)."""
+        rasteriser.draw_triangles(place, triangles, opacity, self.nearness, self.owner, self.share, 0)
+
+
+@dataclass(frozen=True)
+class _Surfaces:
+    """What lies under each sample (R, R): normals, texture coordinates, colour, ambient light, kind, roughness."""
+
+    normal: np.ndarray
+    uv: np.ndarray
+    albedo: np.ndarray
+    ambient: np.ndarray
+    kind: np.ndarray
+    roughness: np.ndarray
+
+
 class RasterStudio:
     """One person before the camera; what all shots share is computed once."""
 
@@ -63,40 +117,38 @@ class RasterStudio:
 
     def expose(self, stage: Stage, camera: Camera, sky: Sky) -> Exposure:
         """Render one shot."""
-        size = camera.size * OVERSAMPLING
+        sight = _Sight.through(camera)
         solid = [thing for thing in stage.things if thing.opacity >= 1]
         drawn = _assemble(stage, solid, camera, sky)
-        owner = np.full((size, size), EMPTY, np.int32)
-        share, nearness = np.zeros((size, size, 2)), np.zeros((size, size))
-        scale = size / 2 / np.tan(np.radians(camera.angle / 2))
+        seen = _Samples.empty(sight.size)
         opacity = np.where(drawn.part == drawn.names.index("lash"), _LASH_COVER, 1.0)
-        place = _project(drawn.vertices, camera, scale, size)
-        rasteriser.draw_triangles(place, drawn.triangles, opacity, nearness, owner, share, 0)
+        seen.draw(sight.project(drawn.vertices), drawn.triangles, opacity)
         curves, colours, radii, gloss, brows = self._curves(stage)
-        _draw_curves(curves, radii, camera, scale, nearness, owner, share)
+        place = sight.project(curves)
+        width = 2 * radii * sight.scale * place[:, 0, 2]
+        rasteriser.draw_curves(place, width, seen.nearness, seen.owner, seen.share, 0)
 
-        part = np.where(owner >= 0, drawn.part[np.maximum(owner, 0)], -1)
-        corner = np.zeros((size, size, drawn.corner.shape[1]))
-        rasteriser.gather(owner, share, drawn.triangles, drawn.corner, corner)
-        normal, uv, albedo, ambient = (
-            np.ascontiguousarray(corner[..., a:b]) for a, b in ((0, 3), (3, 5), (5, 8), (8, 11))
-        )
-        normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-12
-        skin = part == drawn.names.index("skin")
-        self._paint(stage, camera, scale, drawn.names, part, nearness, uv, normal, albedo)
-        kind, roughness = self._kinds(drawn.names, part)
+        part = np.where(seen.owner >= 0, drawn.part[np.maximum(seen.owner, 0)], -1)
+        surface = self._surface(stage, drawn, seen, sight, part)
         lamps, flux = _lamps(camera, sky)
-        frames, depths = self._shadow_maps(stage, solid, lamps)
-        irradiance, shine = np.zeros((2, size, size, 3))
-        view = (camera.place, camera.axes, scale, np.stack([sky.above, sky.below]), lamps, flux, frames, depths)
-        shading.shade_surfaces(owner, nearness, kind, roughness, normal, albedo, ambient, *view, irradiance, shine)
-        shading.shade_curves(owner, share, nearness, curves, colours, gloss, *view, albedo, irradiance, shine)
-        light = albedo * _under_skin(irradiance, skin) / np.pi + shine
-        regions = self._regions(stage, drawn.names, part, owner, uv, brows)
+        frames, depths = shadow_maps(stage, solid, lamps)
+        irradiance, shine = np.zeros((2, sight.size, sight.size, 3))
+        around = np.stack([sky.above, sky.below])
+        view = (camera.place, camera.axes, sight.scale, around, lamps, flux, frames, depths)
+        shading.shade_surfaces(
+            seen.owner, seen.nearness, surface.kind, surface.roughness, surface.normal, surface.albedo,
+            surface.ambient, *view, irradiance, shine,
+        )  # fmt: skip
+        shading.shade_curves(
+            seen.owner, seen.share, seen.nearness, curves, colours, gloss, *view, surface.albedo, irradiance, shine
+        )
+        skin = part == drawn.names.index("skin")
+        light = surface.albedo * _under_skin(irradiance, skin) / np.pi + shine
+        regions = self._regions(drawn.names, part, seen.owner, surface.uv, brows)
         for thing in stage.things:
             if thing.opacity < 1:
-                _lay_over(thing, camera, scale, sky, nearness, owner, light, regions)
-        return Exposure(_shrink(light), _shrink((owner != EMPTY).astype(float)), regions[1::2, 1::2].copy())
+                _lay_over(thing, sight, sky, seen, light=light, regions=regions)
+        return Exposure(_shrink(light), _shrink((seen.owner != EMPTY).astype(float)), regions[1::2, 1::2].copy())
 
     def _curves(self, stage: Stage) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
         """Hair and brows as one set of curves (C, K, 3), colours (C, 3), radii (C,), gloss (C,), count of brows."""
@@ -110,56 +162,29 @@ class RasterStudio:
         gloss = np.concatenate([np.full(len(brows), 0.2), np.full(len(stage.strands), 1.0)])
         return curves, np.ascontiguousarray(colours), radii, gloss, len(brows)
 
-    def _paint(
-        self,
-        stage: Stage,
-        camera: Camera,
-        scale: float,
-        names: tuple[str, ...],
-        part: np.ndarray,
-        nearness: np.ndarray,
-        uv: np.ndarray,
-        normal: np.ndarray,
-        albedo: np.ndarray,
-    ) -> None:
-        """Put the textures on skin and eyes, and tilt the skin's normals by its relief."""
-        skin = part == names.index("skin")
+    def _surface(self, stage: Stage, drawn: _Drawn, seen: _Samples, sight: _Sight, part: np.ndarray) -> _Surfaces:
+        """What the samples (R, R) of ``part`` see: textures painted, normals tilted by the skin's relief."""
+        corner = np.zeros((sight.size, sight.size, drawn.corner.shape[1]))
+        rasteriser.gather(seen.owner, seen.share, drawn.triangles, drawn.corner, corner)
+        normal, uv, albedo, ambient_light = (
+            np.ascontiguousarray(corner[..., a:b]) for a, b in ((0, 3), (3, 5), (5, 8), (8, 11))
+        )
+        normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-12
+        skin = part == drawn.names.index("skin")
         rasteriser.paint(skin, uv, stage.colour, albedo)
         for side in ("eye_left", "eye_right"):
-            rasteriser.paint(part == names.index(side), uv, self.figure.eye, albedo)
+            rasteriser.paint(part == drawn.names.index(side), uv, self.figure.eye, albedo)
         relief = np.zeros((*skin.shape, 1))
         rasteriser.paint(skin, uv, stage.relief[..., None], relief)
-        rasteriser.bump(skin, _places(nearness, camera, scale), relief[..., 0], normal, 1.0)
-
-    def _kinds(self, names: tuple[str, ...], part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(R, R) kind and roughness of the surface under each sample."""
-        kind_of = [
-            shading.SKIN if n == "skin" else shading.EYE if n.startswith("eye") else shading.PLAIN for n in names
-        ]
-        rough_of = [self.figure.roughness if n == "skin" else plain_look(self.figure, n)[1] for n in names]
-        return (np.array([*table, 0])[part] for table in (kind_of, rough_of))  # type: ignore[return-value]
-
-    def _shadow_maps(self, stage: Stage, solid: list[Surface], lamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(L, 4, 3) frames and (L, M, M) depths of the lamps' shadow maps."""
-        middle = _middle(stage.acting)
-        frames = np.zeros((len(lamps), 4, 3))
-        depths = np.full((len(lamps), _SHADOW_TEXELS, _SHADOW_TEXELS), -1e9)
-        meshes = [stage.meshes["skin"], stage.meshes["cloth"], *solid]
-        for k, lamp in enumerate(lamps):
-            frames[k] = _frame(lamp[:3], middle, _SHADOW_TEXELS)
-            for mesh in meshes:
-                rasteriser.draw_depth(_seen(mesh.vertices, frames[k]), mesh.triangles, depths[k])
-            rasteriser.draw_depth_of_curves(_seen(stage.strands, frames[k]), 1, depths[k])
-        return frames, depths
+        rasteriser.bump(skin, sight.places(seen.nearness), relief[..., 0], normal, 1.0)
+        kinds = {"skin": shading.SKIN, "eye_left": shading.EYE, "eye_right": shading.EYE}
+        kind = np.array([*(kinds.get(name, shading.PLAIN) for name in drawn.names), 0])[part]
+        figure = self.figure
+        rough = [figure.roughness if name == "skin" else plain_look(figure, name)[1] for name in drawn.names]
+        return _Surfaces(normal, uv, albedo, ambient_light, kind, np.array([*rough, 0])[part])
 
     def _regions(
-        self,
-        stage: Stage,
-        names: tuple[str, ...],
-        part: np.ndarray,
-        owner: np.ndarray,
-        uv: np.ndarray,
-        brows: int,
+        self, names: tuple[str, ...], part: np.ndarray, owner: np.ndarray, uv: np.ndarray, brows: int
     ) -> np.ndarray:
         """(R, R) uint8 numbers of ``REGIONS``."""
         region_of = np.array([REGIONS.index("teeth" if n.endswith("teeth") else n) for n in names] + [0])
@@ -183,79 +208,11 @@ def skin_regions(figure: Figure) -> np.ndarray:
     return np.where(ground.height < figure.neckline, REGIONS.index("cloth"), table)
 
 
-@functools.cache
-def _around() -> np.ndarray:
-    """(D, 3) even directions in head coordinates (Fibonacci spiral), without those from far behind."""
-    k = np.arange(_AROUND) + 0.5
-    height, turn = 1 - 2 * k / _AROUND, np.pi * (1 + 5**0.5) * k
-    ring = np.sqrt(1 - height**2)
-    rays = np.stack([ring * np.cos(turn), height, ring * np.sin(turn)], 1)
-    return rays[rays[:, 2] > -0.45]
-
-
-def _middle(acting: np.ndarray) -> np.ndarray:
-    point = acting[load_topology().landmarks]
-    return np.asarray(point[27] - [0, 0.25, 0.75])
-
-
-def _frame(direction: np.ndarray, middle: np.ndarray, texels: int) -> np.ndarray:
-    """(4, 3) axes of a shadow map across, down and towards the lamp in texels, then its origin."""
-    helper = np.array([0.0, 0, 1]) if abs(direction[1]) > 0.9 else np.array([0.0, 1, 0])
-    across = np.cross(helper, direction)
-    across /= np.linalg.norm(across)
-    axes = np.stack([across, np.cross(across, direction), direction]) * (texels / 2 / _REACH)
-    return np.vstack([axes, [texels / 2 - axes[0] @ middle, texels / 2 - axes[1] @ middle, 0]])
-
-
-def _seen(points: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """(..., 3) texels and nearness of points (..., 3) in a shadow map."""
-    return np.asarray(points @ frame[:3].T.astype(points.dtype) + frame[3].astype(points.dtype))
-
-
-def _project(points: np.ndarray, camera: Camera, scale: float, size: int) -> np.ndarray:
-    """(..., 3) samples and nearness of points (..., 3)."""
-    right, up, backwards = np.moveaxis((points - camera.place) @ camera.axes.T, -1, 0)
-    nearness = 1 / np.maximum(-backwards, 1e-3)
-    return np.stack([size / 2 + scale * right * nearness, size / 2 - scale * up * nearness, nearness], -1)
-
-
-def _places(nearness: np.ndarray, camera: Camera, scale: float) -> np.ndarray:
-    """(R, R, 3) points in space under the samples."""
-    size = len(nearness)
-    depth = 1 / np.maximum(nearness, 1e-6)
-    across = (np.arange(size) + 0.5 - size / 2) / scale
-    x, y = np.meshgrid(across, -across)
-    return np.stack([x * depth, y * depth, -depth], -1) @ camera.axes + camera.place
-
-
 def _lamps(camera: Camera, sky: Sky) -> tuple[np.ndarray, np.ndarray]:
     """(L, 4) directions in head coordinates with narrowness, and (L, 3) irradiance of a surface that faces the lamp."""
     rows = [[*(camera.axes.T @ lamp.direction), lamp.narrow] for lamp in sky.lamps]
     flux = [lamp.radiance * 2 * np.pi * (1 - np.exp(-2 * lamp.narrow)) / lamp.narrow for lamp in sky.lamps]
     return np.array(rows), np.array(flux)
-
-
-def _ambient(
-    points: np.ndarray, normals: np.ndarray, stage: Stage, solid: list[Surface], camera: Camera, sky: Sky
-) -> np.ndarray:
-    """(N, 3) irradiance without the lamps at points (N, 3), shadowed by head, hair and solid things."""
-    middle = _middle(stage.acting)
-    rays = _around()
-    radiance = sky.diffuse(rays @ camera.axes.T) * 4 * np.pi / _AROUND
-    total, lit = np.zeros_like(points), np.zeros(len(points))
-    raised = points + 0.02 * normals
-    strands = np.ascontiguousarray(stage.strands[::3, ::2], np.float32)
-    head, raised = stage.acting.astype(np.float32), raised.astype(np.float32)
-    for ray, light in zip(rays, radiance, strict=True):
-        frame = _frame(ray, middle, _AMBIENT_TEXELS)
-        depth = np.full((_AMBIENT_TEXELS, _AMBIENT_TEXELS), -1e9)
-        rasteriser.draw_depth(_seen(head, frame), coarse_skin(), depth)
-        for thing in solid:
-            rasteriser.draw_depth(_seen(thing.vertices, frame), thing.triangles, depth)
-        rasteriser.draw_depth_of_curves(_seen(strands, frame), 1, depth)
-        rasteriser.lit_vertices(_seen(raised, frame), depth, 0.8, lit)
-        total += np.maximum(normals @ ray, 0)[:, None] * lit[:, None] * light
-    return total
 
 
 def _assemble(stage: Stage, solid: list[Surface], camera: Camera, sky: Sky) -> _Drawn:
@@ -265,10 +222,10 @@ def _assemble(stage: Stage, solid: list[Surface], camera: Camera, sky: Sky) -> _
     balls = [stage.meshes["eye_left"], stage.meshes["eye_right"]]
     points = np.concatenate([stage.acting, *(b.vertices for b in balls), *(t.vertices for t in solid)])
     facing = np.concatenate([normals, *(b.normals for b in balls), *(t.normals for t in solid)])
-    ambient = _ambient(points, facing, stage, solid, camera, sky)
+    lit = ambient(points, facing, stage=stage, solid=solid, camera=camera, sky=sky)
     ends = np.cumsum([len(stage.acting), *(len(m.vertices) for m in (*balls, *solid))])
-    of_balls = dict(zip(("eye_left", "eye_right"), np.split(ambient, ends)[1:3], strict=True))
-    of_things = np.split(ambient, ends)[3:-1]
+    of_balls = dict(zip(("eye_left", "eye_right"), np.split(lit, ends)[1:3], strict=True))
+    of_things = np.split(lit, ends)[3:-1]
 
     free = sky.diffuse(np.array([0.0, 0.2, 0.98]) @ camera.axes.T) * np.pi
     gap = openings(stage.acting).lips["middle"] / _OPEN_MOUTH
@@ -276,7 +233,7 @@ def _assemble(stage: Stage, solid: list[Surface], camera: Camera, sky: Sky) -> _
     rows: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
     for name, mesh in stage.meshes.items():
         if name in ("skin", "cloth"):
-            light = topology.smooth[name].matrix @ ambient[: len(stage.acting)]
+            light = topology.smooth[name].matrix @ lit[: len(stage.acting)]
         elif name in of_balls:
             light = of_balls[name]
         else:
@@ -301,20 +258,6 @@ def _assemble(stage: Stage, solid: list[Surface], camera: Camera, sky: Sky) -> _
     )
 
 
-def _draw_curves(
-    curves: np.ndarray,
-    radii: np.ndarray,
-    camera: Camera,
-    scale: float,
-    nearness: np.ndarray,
-    owner: np.ndarray,
-    share: np.ndarray,
-) -> None:
-    place = _project(curves, camera, scale, len(owner))
-    width = 2 * radii * scale * place[:, 0, 2]
-    rasteriser.draw_curves(place, width, nearness, owner, share, 0)
-
-
 def _resampled(curves: np.ndarray, points: int) -> np.ndarray:
     """(C, points, 3) from (C, K, 3), linearly."""
     at = np.linspace(0, curves.shape[1] - 1, points)
@@ -335,25 +278,18 @@ def _under_skin(irradiance: np.ndarray, skin: np.ndarray) -> np.ndarray:
 
 
 def _lay_over(
-    thing: Surface,
-    camera: Camera,
-    scale: float,
-    sky: Sky,
-    nearness: np.ndarray,
-    owner: np.ndarray,
-    light: np.ndarray,
-    regions: np.ndarray,
+    thing: Surface, sight: _Sight, sky: Sky, seen: _Samples, *, light: np.ndarray, regions: np.ndarray
 ) -> None:
     """Blend a translucent surface over what lies behind it, with the sky and the lamps mirrored in it."""
-    size = len(owner)
-    own, share, near = np.full((size, size), EMPTY, np.int32), np.zeros((size, size, 2)), nearness.copy()
-    place = _project(thing.vertices, camera, scale, size)
-    rasteriser.draw_triangles(place, thing.triangles, np.ones(len(thing.triangles)), near, own, share, 0)
-    seen = own != EMPTY
-    normal = np.zeros((size, size, 3))
-    rasteriser.gather(own, share, thing.triangles, np.ascontiguousarray(thing.normals, np.float64), normal)
-    n = normal[seen] / (np.linalg.norm(normal[seen], axis=1, keepdims=True) + 1e-12)
-    view = camera.place - _places(near, camera, scale)[seen]
+    camera = sight.camera
+    own = replace(_Samples.empty(sight.size), nearness=seen.nearness.copy())
+    own.draw(sight.project(thing.vertices), thing.triangles, np.ones(len(thing.triangles)))
+    covered = own.owner != EMPTY
+    normal = np.zeros((sight.size, sight.size, 3))
+    normals = np.ascontiguousarray(thing.normals, np.float64)
+    rasteriser.gather(own.owner, own.share, thing.triangles, normals, normal)
+    n = normal[covered] / (np.linalg.norm(normal[covered], axis=1, keepdims=True) + 1e-12)
+    view = camera.place - sight.places(own.nearness)[covered]
     view /= np.linalg.norm(view, axis=1, keepdims=True)
     n *= np.where((n * view).sum(1, keepdims=True) < 0, -1, 1)
     cos = (n * view).sum(1, keepdims=True)
@@ -364,10 +300,12 @@ def _lay_over(
     fresnel = 0.04 + 0.96 * (1 - cos) ** 5
     colour = np.broadcast_to(thing.colour, (3,)) if np.ndim(thing.colour) == 1 else thing.colour.mean(0)
     own_light = colour * sky.diffuse(n @ camera.axes.T) * 0.5
-    light[seen] = light[seen] * (1 - thing.opacity) + own_light * thing.opacity + np.minimum(fresnel * bright, 1.5)
-    owner[seen & (owner == EMPTY)] = 0
+    light[covered] = (
+        light[covered] * (1 - thing.opacity) + own_light * thing.opacity + np.minimum(fresnel * bright, 1.5)
+    )
+    seen.owner[covered & (seen.owner == EMPTY)] = 0
     if thing.opacity > 0.5:
-        regions[seen] = REGIONS.index(thing.region)
+        regions[covered] = REGIONS.index(thing.region)
 
 
 def _shrink(samples: np.ndarray) -> np.ndarray:

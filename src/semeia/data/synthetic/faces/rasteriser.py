@@ -83,7 +83,9 @@ def draw_curves(
     Args:
         place: (C, K, 3) picture coordinates in samples and nearness.
         width: (C,) full width in samples at the root; the tip has a quarter.
-        nearness, owner, share: the camera's buffers, written; ``share[..., 0]`` is the place along the curve, 0 to 1.
+        nearness: (R, R), written.
+        owner: (R, R), written: -2 less the number of the curve plus ``first``.
+        share: (R, R, 2), written: the place along the curve and across it, 0 to 1.
         first: number of the first curve.
     """
     size, points = nearness.shape[0], place.shape[1]

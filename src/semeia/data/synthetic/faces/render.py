@@ -1,5 +1,6 @@
-"""The path tracer, and the only file that talks to it (Mitsuba 3): the reference for the fast ``raster``, and the
-renderer of the other-looking world.
+"""The path tracer, and the only file that talks to it (Mitsuba 3).
+
+It is the reference for the fast ``raster``, and the renderer of the other-looking world.
 
 ``llvm_ad_rgb`` renders all pixels at once and needs libLLVM 19 or newer; ``scalar_rgb`` needs nothing and is slower.
 
@@ -166,7 +167,8 @@ class PathStudio:
         raw = np.array(mi.render(scene, spp=samples, seed=seed))
         coverage, regions = np.clip(raw[..., 3], 0, 1), self._regions(scene, camera)
         uv = raw[..., 7:9] / np.maximum(raw[..., 3:4], 1e-3)
-        light = smooth_skin_light(raw[..., :3], raw[..., 4:7], uv, coverage, regions, stage.colour)
+        is_skin = np.isin(regions, SKIN_LIKE) & (coverage > 0.98)
+        light = smooth_skin_light(raw[..., :3], normal=raw[..., 4:7], uv=uv, painted=stage.colour, is_skin=is_skin)
         light[regions == REGIONS.index("teeth")] *= _ENAMEL
         return Exposure(light, coverage, regions)
 
@@ -234,23 +236,24 @@ def _transform(mi: Any, axes: np.ndarray, place: np.ndarray | None = None) -> An
 
 
 def smooth_skin_light(
-    light: np.ndarray,
-    normal: np.ndarray,
-    uv: np.ndarray,
-    coverage: np.ndarray,
-    regions: np.ndarray,
-    texture: np.ndarray,
+    light: np.ndarray, *, normal: np.ndarray, uv: np.ndarray, painted: np.ndarray, is_skin: np.ndarray
 ) -> np.ndarray:
     """(S, S, 3) radiance with the light on skin filtered, edge- and colour-preserving.
 
     Radiance is divided by the painted colour, filtered by a joint bilateral filter that heeds normals and brightness,
     and multiplied again: path-tracing noise goes, painted detail stays, and light seems to travel under the skin.
+
+    Args:
+        light: (S, S, 3) radiance.
+        normal: (S, S, 3) mean shading normals.
+        uv: (S, S, 2) mean texture coordinates.
+        painted: (H, W, 3) the skin's texture.
+        is_skin: (S, S) pixels that show nothing but skin.
     """
     size = len(light)
-    is_skin = np.isin(regions, SKIN_LIKE) & (coverage > 0.98)
     column, row = np.moveaxis(np.clip((uv * TEXTURE).astype(int), 0, TEXTURE - 1), -1, 0)
-    painted = ndimage.gaussian_filter(texture, (0.8, 0.8, 0))[row, column]
-    colour = np.where(is_skin[..., None], painted, 1.0) + 1e-3
+    seen = ndimage.gaussian_filter(painted, (0.8, 0.8, 0))[row, column]
+    colour = np.where(is_skin[..., None], seen, 1.0) + 1e-3
     free = light / colour
     brightness = np.log(free + 1e-3)
     radius = max(2, round(size / 75))
