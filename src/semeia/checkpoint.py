@@ -62,7 +62,14 @@ def save(
     write_whole(folder / CONFIG, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def load(weights: str | Path, *, system: str, kind: type[C], build: Callable[[C], M]) -> tuple[M, str]:
+def load(
+    weights: str | Path,
+    *,
+    system: str,
+    kind: type[C],
+    build: Callable[[C], M],
+    later: Mapping[str, Any] | None = None,
+) -> tuple[M, str]:
     """Build a system and load bundled weights by name, or a checkpoint folder by path.
 
     Args:
@@ -70,6 +77,7 @@ def load(weights: str | Path, *, system: str, kind: type[C], build: Callable[[C]
         system: Short name that the checkpoint must carry.
         kind: The system's ``Config``.
         build: From a ``Config`` to the module.
+        later: Fields that ``Config`` did not always have, with what weights without them are.
 
     Returns:
         The module in evaluation mode, and the weights' name.
@@ -78,18 +86,19 @@ def load(weights: str | Path, *, system: str, kind: type[C], build: Callable[[C]
         SemeiaError: They do not exist or do not fit.
     """
     folder = Path(weights) if Path(weights).is_dir() else bundled(str(weights))
-    module = build(load_config(folder, kind, system=system))
+    module = build(load_config(folder, kind, system=system, later=later))
     load_state(folder, module)
     return module.eval(), folder.resolve().name
 
 
-def load_config(folder: str | Path, kind: type[C], *, system: str) -> C:
+def load_config(folder: str | Path, kind: type[C], *, system: str, later: Mapping[str, Any] | None = None) -> C:
     """Read the configuration of a checkpoint.
 
     Args:
         folder: The checkpoint.
         kind: The system's ``Config``.
         system: Short name that the checkpoint must carry.
+        later: As for ``load``.
 
     Raises:
         SemeiaError: No checkpoint, one of another system, or a configuration with a missing, unknown or wrong value.
@@ -98,7 +107,7 @@ def load_config(folder: str | Path, kind: type[C], *, system: str) -> C:
     content = _read(file)
     if content["system"] != system:
         raise SemeiaError(f"{file}: expected a checkpoint of {system!r}, found one of {content['system']!r}")
-    return from_plain(kind, content["config"], where=f"{file}: config")
+    return from_plain(kind, {**(later or {}), **content["config"]}, where=f"{file}: config")
 
 
 def load_state(folder: str | Path, module: nn.Module) -> None:

@@ -121,6 +121,7 @@ class FaceReading:
             units[name] = {
                 "occurrence": unit.occurrence,
                 "probability": round(unit.probability, 4),
+                "threshold": round(unit.threshold, 4),
                 "intensity": round(unit.intensity, 3),
             }
             if unit.left is not None and unit.right is not None:

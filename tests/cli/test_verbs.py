@@ -79,8 +79,8 @@ def test_make_passes_its_flags_on(monkeypatch, capsys):
     out, settings = calls[0]
     assert out == "world"
     assert settings == {
-        "count": 20, "seed": 3, "workers": 2, "size": 128, "samples": 16, "shots": 5,
-        "split": None, "first_identity": 0,
+        "count": 20, "seed": 3, "workers": 2, "size": 144, "renderer": "raster", "samples": 16, "shots": 7,
+        "look": "usual", "policy": "balanced", "split": None, "first_identity": 0,
     }  # fmt: skip
 
 

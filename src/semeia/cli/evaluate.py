@@ -18,7 +18,7 @@ def run(arguments: list[str]) -> int:
         "--weights", metavar="WEIGHTS", help="bundled name or checkpoint folder (default: bundled ones)"
     )
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
-    parser.add_argument("--limit", type=int, metavar="N", help="read the first N images of the split alone")
+    parser.add_argument("--limit", type=int, metavar="N", help="read N images alone, at even steps through the split")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(arguments)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ class FaceReader:
         Raises:
             SemeiaError: The weights do not exist or do not fit, or the finder's parts cannot be had.
         """
-        model, name = checkpoint.load(weights, system="qface", kind=dict, build=_build)
+        model, name = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build, later=qface.ADDED)
         return cls(model, FaceFinder(), weights=name, device=pick_device(device))
 
     def read(self, image: np.ndarray) -> tuple[FaceReading, ...]:
@@ -116,11 +115,6 @@ class FaceReader:
             age=float(tight["age"][i]),
             pose=Pose(*(float(angle) for angle in pose[i])),
         )
-
-
-def _build(plain: dict[str, Any]) -> qface.QFace:
-    """Q-Face from the configuration of a checkpoint, which may be older than some fields."""
-    return qface.build(checkpoint.from_plain(qface.Config, qface.ADDED | plain, where="config.json: config"))
 
 
 def pick_device(name: str) -> torch.device:

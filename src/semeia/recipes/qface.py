@@ -190,13 +190,8 @@ def evaluate(
     rounds: int = 1000,
 ) -> list[Score]:
     """Score bundled weights or a checkpoint folder on a split of data sets."""
-    model, _ = checkpoint.load(weights, system="qface", kind=dict, build=_build)
+    model, _ = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build, later=qface.ADDED)
     return evaluate_faces(model, [FaceFolder(folder) for folder in data], split=split, limit=limit, rounds=rounds)
-
-
-def _build(plain: dict[str, Any]) -> qface.QFace:
-    """Q-Face from the configuration of a checkpoint, which may be older than some fields."""
-    return qface.build(checkpoint.from_plain(qface.Config, qface.ADDED | plain, where="config.json: config"))
 
 
 def open_sets(config: Config) -> list[FaceSet]:
