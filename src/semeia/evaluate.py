@@ -30,7 +30,6 @@ SUMMARIES = (MEAN, ALL, MEAN_BP4D)
 ERROR = "calibration error"
 SLOW = 200  # rounds of the bootstrap for metrics that take long
 VIEWS: tuple[View, View] = ("aligned", "upright")
-ANSWERS = ("expression", "au_probability", "au_intensity", "au_sides", "attributes", "age")
 TRUTHS = ("au_occurrence", "au_intensity", "au_sides", "attributes", "age", "pose")
 
 
@@ -107,7 +106,7 @@ def calibrate(
     limit: int | None = None,
     batch_size: int = 64,
 ) -> None:
-    """Fit the model's calibration and thresholds in place, on aligned crops of a split that did not train it.
+    """Fit the model's calibration and thresholds in place, on a split that did not train it.
 
     Probabilities are fitted first and stay what they mean; thresholds are then chosen for F1 of units and balanced
     accuracy of attributes. What is not labelled in the split stays as it is.
@@ -126,13 +125,15 @@ def calibrate(
     model.eval()
     out: dict[str, list[np.ndarray]] = {}
     for folder in folders:
-        for batch in _batches(model, folder, VIEWS[0], split=split, limit=limit, batch_size=batch_size):
-            raw, _, _ = model.raw(batch["image"].to(model.mean.device))
+        views = [_batches(model, folder, view, split=split, limit=limit, batch_size=batch_size) for view in VIEWS]
+        for tight, loose in zip(*views, strict=True):
+            raw = [model.raw(view["image"].to(model.mean.device))[0] for view in (tight, loose)]
             for name in ("expression", "action_units", "sides", "attributes"):
-                out.setdefault(name, []).append(raw[name].cpu().numpy())
+                task = "action_units" if name == "sides" else name
+                out.setdefault(name, []).append(raw[task in model.config.loose][name].cpu().numpy())
             for name in ("au_occurrence", "au_intensity", "au_sides", "attributes"):
-                out.setdefault(f"true_{name}", []).append(_known(batch, name))
-            out.setdefault("true_expression", []).append(batch["expression"].numpy())
+                out.setdefault(f"true_{name}", []).append(_known(loose, name))
+            out.setdefault("true_expression", []).append(loose["expression"].numpy())
     model.train(training)
     seen = {name: np.concatenate(parts) for name, parts in out.items()}
     _fit_calibration(model, seen)
@@ -210,9 +211,8 @@ def _read(
             people.append(f"{number}/{labels.identity or labels.key}")
         views = [_batches(model, folder, view, split=split, limit=limit, batch_size=batch_size) for view in VIEWS]
         for tight, loose in zip(*views, strict=True):
-            read = model.predict(tight["image"].to(device))
-            pose = model.predict(loose["image"].to(device))["pose"]
-            for name, value in (*((n, read[n]) for n in ANSWERS), ("pose", pose)):
+            answers = model.by_view(*(model.predict(view["image"].to(device)) for view in (tight, loose)))
+            for name, value in answers.items():
                 answer.setdefault(name, []).append(value.float().cpu().numpy())
             for name in TRUTHS:
                 truth.setdefault(name, []).append(_known(loose, name))

@@ -5,8 +5,10 @@ batches it would have seen, whatever process makes them.
 
 Each sample is served in one of two views:
 
-    aligned     eyes and mouth at fixed places; shows no roll, so roll is masked, all else is labelled
-    upright     same middle and scale without rotation; all is labelled
+    aligned     eyes and mouth at fixed places; shows no roll, so roll is masked
+    upright     same middle and scale without rotation
+
+A reader may divide its tasks between the views (``loose``); a sample is then labelled for the tasks of its view alone.
 
 Faces without landmarks are served whole, the longer side filling the crop, with roll labelled as in an upright view.
 
@@ -15,7 +17,7 @@ Shapes      B images of a batch   N images of a split   S side of the crop
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -25,7 +27,17 @@ from torch import Tensor
 
 from semeia.data.augment import Augmentation, develop, jittered, sample_jitter
 from semeia.data.formats.faces import FaceFolder
-from semeia.data.samples import FaceTargets, Vocabulary, collate, face_targets, flip, turn, without_roll
+from semeia.data.samples import (
+    TASK_TARGETS,
+    FaceTargets,
+    Vocabulary,
+    collate,
+    face_targets,
+    flip,
+    only,
+    turn,
+    without_roll,
+)
 from semeia.ops.faces import aligned_matrix, crop, upright_matrix
 from semeia.records import PRESENT, SemeiaError
 
@@ -58,6 +70,8 @@ class FaceFeed:
         augmentation: How far and how often pictures are changed.
         aligned: Part of the samples that is served aligned.
         margins: Margin of the aligned and of the upright crop, see ``ops.faces``.
+        loose: Tasks (of ``data.samples.TASK_TARGETS``) that are read from upright views, the others from aligned ones;
+            None labels both views for all.
         seed: Of all randomness.
 
     Raises:
@@ -74,8 +88,10 @@ class FaceFeed:
         augmentation: Augmentation,
         aligned: float = 0.7,
         margins: tuple[float, float] = (0.25, 0.35),
+        loose: Collection[str] | None = None,
         seed: int = 0,
     ) -> None:
+        self.loose = loose
         self.sets = tuple(sets)
         self.places = shares(batch_size, [s.share for s in sets])
         self.image_size, self.vocabulary, self.augmentation = image_size, vocabulary, augmentation
@@ -111,6 +127,8 @@ class FaceFeed:
         image = folder.image(row)
         matrix = crop_matrix(labels.landmarks, image, view=view, size=self.image_size, margin=self.margins[view])
         targets = view_targets(face_targets(labels, self.vocabulary), view, landmarks=labels.landmarks)
+        if self.loose is not None and labels.landmarks is not None:
+            targets = only(targets, [task for task in TASK_TARGETS if (task in self.loose) is (view == "upright")])
         jitter = sample_jitter(self.augmentation, rng)
         if jitter.flip:
             targets = flip(targets)

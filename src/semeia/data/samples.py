@@ -18,14 +18,21 @@ Shapes      B images   S side of the crop   K action units   A attributes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, PRESENT, FaceLabels
+
+TASK_TARGETS = {
+    "expression": ("expression",), "action_units": ("au_intensity", "au_occurrence", "au_sides"),
+    "attributes": ("attributes",), "age": ("age",), "pose": ("pose",),
+}  # fmt: skip
+"""Fields of ``FaceTargets`` by task."""
 
 ROLL = 2
 """Place of the roll angle in a pose."""
@@ -116,6 +123,16 @@ def without_roll(targets: FaceTargets) -> FaceTargets:
     pose = targets.pose.copy()
     pose[ROLL] = np.nan
     return replace(targets, pose=pose)
+
+
+def only(targets: FaceTargets, tasks: Collection[str]) -> FaceTargets:
+    """Targets of some tasks alone: ``expression``, ``action_units``, ``attributes``, ``age``, ``pose``."""
+    unknown: dict[str, Any] = {}
+    for task, names in TASK_TARGETS.items():
+        if task not in tasks:
+            values = {name: np.full_like(getattr(targets, name), np.nan) for name in names if name != "expression"}
+            unknown |= values if task != "expression" else {"expression": -1}
+    return replace(targets, **unknown)
 
 
 def collate(samples: Sequence[tuple[np.ndarray, FaceTargets]]) -> dict[str, Tensor]:

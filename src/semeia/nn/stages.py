@@ -13,7 +13,8 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import HybridEmbed, LayerNorm2d, PatchEmbed
+from timm.layers import HybridEmbed, PatchEmbed
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -84,61 +85,34 @@ def conv_vit(*, image_size: int, width: int, depth: int, heads: int, drop_path: 
     )
 
 
-class Bottleneck(nn.Module):
-    """A 3x3 convolution at half the width between two 1x1 ones, with a skip: ``(B, C, H, W) -> (B, C, H, W)``."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = LayerNorm2d(width)
-        self.shrink = nn.Conv2d(width, width // 2, 1)
-        self.mix = nn.Conv2d(width // 2, width // 2, 3, 1, 1)
-        self.grow = nn.Conv2d(width // 2, width, 1)
-
-    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Return ``x + path(x)``; see ``FineStem`` for ``visible``."""
-        inside = only_visible(F.relu(self.shrink(self.norm(x))), visible)
-        return only_visible(x + self.grow(F.relu(self.mix(inside))), visible)
-
-
 class FineStem(nn.Module):
-    """Early convolutions that can be masked: ``(B, 3, H, W)`` -> maps of an eighth and a sixteenth of the side.
+    """Early convolutions that can be masked: ``(B, 3, H, W) -> (B, C, H / 16, W / 16)``.
 
-    Norms are taken over the channels of each place on its own. Statistics over places or images (batch, group norm)
-    would change with the part of the picture that is hidden, between pre-training and use; and those over images would
-    also carry hidden pixels of one image to another.
+    Batch norms make what differs between faces as large as what they share; with norms over channels in their place,
+    action units were not learned in many times as many steps. Hidden places enter their statistics as zeros, whatever
+    is hidden there.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        a, b, c = width // 6, width // 3, 2 * width // 3
-        self.to_half = nn.Conv2d(3, a, 3, 2, 1)
-        self.to_quarter = nn.Conv2d(a, b, 3, 2, 1)
-        self.at_quarter = nn.ModuleList([Bottleneck(b)])
-        self.norm_quarter = LayerNorm2d(b)
-        self.to_eighth = nn.Conv2d(b, c, 3, 2, 1)
-        self.at_eighth = nn.ModuleList([Bottleneck(c), Bottleneck(c)])
-        self.norm_eighth = LayerNorm2d(c)
-        self.to_sixteenth = nn.Conv2d(c, width, 3, 2, 1)
-        self.eighth_width = c
+        a, b, c = width // 12, width // 6, width // 3
+        self.steps = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
+            for i, o, stride in ((3, a, 2), (a, b, 2), (b, b, 1), (b, c, 2), (c, c, 1), (c, width, 2))
+        )
 
-    def forward(self, image: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return ``(B, 2 C / 3, H / 8, W / 8)`` and ``(B, C, H / 16, W / 16)``.
+    def forward(self, image: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Return ``(B, C, H / 16, W / 16)``.
 
         Args:
             image: ``(B, 3, H, W)``.
             visible: ``(B, 1, H / 16, W / 16)``, 1 where a block of 16 pixels is seen, 0 where it is hidden. Hidden
-                places are zero before every convolution that looks at neighbours, like places beyond the border.
+                places are zero before every convolution, like places beyond the border.
         """
         x = only_visible(image, visible)
-        x = only_visible(F.relu(self.to_half(x)), visible)
-        x = only_visible(self.to_quarter(x), visible)
-        for block in self.at_quarter:
-            x = block(x, visible)
-        x = only_visible(self.to_eighth(only_visible(self.norm_quarter(x), visible)), visible)
-        for block in self.at_eighth:
-            x = block(x, visible)
-        eighth = only_visible(self.norm_eighth(x), visible)
-        return eighth, only_visible(self.to_sixteenth(eighth), visible)
+        for step in self.steps:
+            x = only_visible(step(x), visible)
+        return x
 
 
 def only_visible(x: Tensor, visible: Tensor | None) -> Tensor:
@@ -149,11 +123,7 @@ def only_visible(x: Tensor, visible: Tensor | None) -> Tensor:
 
 
 class FineViT(VisionTransformer):
-    """A timm ViT on a ``FineStem``; stage 0 is the stem's map of an eighth, stage ``i`` is block ``i - 1``.
-
-    The map of an eighth comes to the grid of the blocks by space-to-depth: four places become one with four times the
-    channels, and nothing is averaged away.
-    """
+    """A timm ViT on a ``FineStem``; stage 0 is the map of the stem, stage ``i`` is block ``i - 1``."""
 
     def __init__(self, *, image_size: int, width: int, depth: int, heads: int, drop_path: float) -> None:
         stem = FineStem(width)
@@ -163,7 +133,7 @@ class FineViT(VisionTransformer):
             embed_dim=width,
             depth=depth,
             num_heads=heads,
-            mlp_ratio=3,
+            mlp_ratio=2,
             num_classes=0,
             class_token=False,
             global_pool="avg",
@@ -171,8 +141,11 @@ class FineViT(VisionTransformer):
             drop_path_rate=drop_path,
             embed_layer=partial(HybridEmbed, backbone=stem, proj=False),
         )
+        with torch.no_grad():
+            # As in He et al.; learned on from there.
+            self.pos_embed.copy_(build_sincos2d_pos_embed(list(self.patch_embed.grid_size), dim=width))
         self.feature_info = [
-            {"module": "patch_embed.backbone", "num_chs": 4 * stem.eighth_width, "reduction": 16},
+            {"module": "patch_embed.backbone", "num_chs": width, "reduction": 16},
             *({"module": f"blocks.{i}", "num_chs": width, "reduction": 16} for i in range(depth)),
         ]
         for block in self.blocks:
@@ -182,9 +155,9 @@ class FineViT(VisionTransformer):
 
     def forward_intermediates(self, image: Tensor, *, indices: Sequence[int], **_: Any) -> list[Tensor]:
         """Return the maps ``(B, C_s, h, w)`` of the stages ``indices``; timm's other options are fixed."""
-        eighth, x = self.patch_embed.backbone(image)
+        x = self.patch_embed.backbone(image)
         grid = x.shape[-2:]
-        maps = [F.pixel_unshuffle(eighth, 2)] if 0 in indices else []
+        maps = [x] if 0 in indices else []
         x = self._pos_embed(x.flatten(2).transpose(1, 2))  # (B, C, h, w) -> (B, N, C)
         for stage, block in enumerate(self.blocks[: max(indices)], start=1):
             x = block(x)
@@ -207,7 +180,7 @@ def visible_tokens(model: Any, image: Tensor, visible: Tensor) -> Tensor:
     """
     if isinstance(model, FineViT):
         shown = image.new_zeros(len(image), model.patch_embed.num_patches).scatter(1, visible, 1.0)
-        _, x = model.patch_embed.backbone(image, shown.unflatten(1, (1, *model.patch_embed.grid_size)))
+        x = model.patch_embed.backbone(image, shown.unflatten(1, (1, *model.patch_embed.grid_size)))
         x = x.flatten(2).transpose(1, 2)  # (B, C, h, w) -> (B, N, C)
     else:
         x = model.patch_embed(image)

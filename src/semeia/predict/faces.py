@@ -55,7 +55,8 @@ class FaceReader:
             return ()
         tight = self._predict([self.crop(image, face) for face in faces])
         loose = self._predict([self.crop(image, face, upright=True) for face in faces])
-        return tuple(self._reading(face, tight, loose["pose"], i) for i, face in enumerate(faces))
+        answers = self.model.by_view(tight, loose)
+        return tuple(self._reading(face, answers, i) for i, face in enumerate(faces))
 
     def explain(self, image: np.ndarray, labels: Sequence[str]) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Return for every face its crop (S, S, 3) uint8 and, for each label, where its query looked (h, w).
@@ -72,13 +73,13 @@ class FaceReader:
             crops = {upright: self.crop(image, face, upright=upright) for upright in (False, True)}
             maps = {upright: self._predict([c], maps=True)["maps"][0] for upright, c in crops.items()}
             for upright, view in crops.items():
-                wanted = [label for label in labels if (label in qface.ANGLES) is upright]
+                wanted = [label for label in labels if self.model.reads_loose(label) is upright]
                 if wanted:
                     answers.append((view, {label: maps[upright][names.index(label)] for label in wanted}))
         return answers
 
     def crop(self, image: np.ndarray, face: Face, *, upright: bool = False) -> np.ndarray:
-        """The (S, S, 3) uint8 view that a task reads: aligned, or unrotated where pose is read."""
+        """The (S, S, 3) uint8 view that a task reads: aligned and tight, or unrotated and loose."""
         config = self.model.config
         matrix_of, margin = (
             (upright_matrix, config.margin_upright) if upright else (aligned_matrix, config.margin_aligned)
@@ -92,16 +93,16 @@ class FaceReader:
         chunks = [self.model.predict(part.to(self.device).float() / 255, maps=maps) for part in batch.split(CHUNK)]
         return {name: torch.cat([c[name] for c in chunks]).cpu().numpy() for name in chunks[0]}
 
-    def _reading(self, face: Face, tight: dict[str, np.ndarray], pose: np.ndarray, i: int) -> FaceReading:
+    def _reading(self, face: Face, answers: dict[str, np.ndarray], i: int) -> FaceReading:
         """Row ``i`` of the answers as a record."""
         config = self.model.config
         thresholds = self.model.calibration.unit_threshold.tolist()
         units = {
             name: ActionUnit(
-                probability=float(tight["au_probability"][i, k]),
-                intensity=float(tight["au_intensity"][i, k]),
-                left=float(tight["au_sides"][i, k, 0]),
-                right=float(tight["au_sides"][i, k, 1]),
+                probability=float(answers["au_probability"][i, k]),
+                intensity=float(answers["au_intensity"][i, k]),
+                left=float(answers["au_sides"][i, k, 0]),
+                right=float(answers["au_sides"][i, k, 1]),
                 threshold=float(threshold),
             )
             for k, (name, threshold) in enumerate(zip(config.action_units, thresholds, strict=True))
@@ -109,11 +110,11 @@ class FaceReader:
         return FaceReading(
             box=face.box,
             score=face.score,
-            expression=dict(zip(config.expressions, tight["expression"][i].tolist(), strict=True)),
+            expression=dict(zip(config.expressions, answers["expression"][i].tolist(), strict=True)),
             action_units=units,
-            attributes=dict(zip(config.attributes, tight["attributes"][i].tolist(), strict=True)),
-            age=float(tight["age"][i]),
-            pose=Pose(*(float(angle) for angle in pose[i])),
+            attributes=dict(zip(config.attributes, answers["attributes"][i].tolist(), strict=True)),
+            age=float(answers["age"][i]),
+            pose=Pose(*(float(angle) for angle in answers["pose"][i])),
         )
 
 

@@ -39,8 +39,8 @@ class Config:
     """Side of the square input in pixels. [default: spec section 11 recommends 112-160]"""
     backbone_width: int = 192
     """C, channels of ``fine_vit``. [default: ViT-Tiny]"""
-    backbone_depth: int = 3
-    """Blocks of ``fine_vit``. [default: a quarter of a ViT-Tiny above a convolutional stem, for two cores]"""
+    backbone_depth: int = 2
+    """Blocks of ``fine_vit``. [default: a sixth of a ViT-Tiny above a convolutional stem, for two cores]"""
     backbone_heads: int = 3
     """Attention heads of ``fine_vit``. [default: ViT-Tiny]"""
     drop_path: float = 0.0

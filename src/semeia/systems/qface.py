@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
 from semeia.nn.query_attention import QueryDecoder
@@ -28,12 +29,19 @@ from semeia.nn.stages import Stages, stages
 from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, PRESENT
 from semeia.task import Task
 
+A = TypeVar("A")  # arrays or tensors
+
 TASKS = ("expression", "action_units", "attributes", "age", "pose")
 ANGLES = ("yaw", "pitch", "roll")
 LEVELS = 5  # FACS intensities A to E
+ANSWERS = {
+    "expression": ("expression",), "action_units": ("au_probability", "au_intensity", "au_sides"),
+    "attributes": ("attributes",), "age": ("age",), "pose": ("pose",),
+}  # fmt: skip
+"""Names of the answers of each task in ``QFace.predict``."""
 OLDEST = 100  # years; the last bin of the age distribution (DLDL-v2 and Faceptor)
 
-ADDED: dict[str, Any] = {"age_reading": "number", "age_spread": 4.0, "calibrated": False}
+ADDED: dict[str, Any] = {"age_reading": "number", "age_spread": 4.0, "calibrated": False, "loose": ("pose",)}
 """Fields that ``Config`` did not always have, with what weights without them are."""
 
 
@@ -47,13 +55,13 @@ class Config:
     """Start from timm's weights of that name (needs a network). [default: works offline]"""
     image_size: int = 112
     """Side of the square input in pixels. [default: small scale; spec section 8]"""
-    taps: tuple[int, ...] = (0, 1, 3)
-    """Stages that are tapped; 0 of ``fine_vit`` is the stem's map of an eighth, then its blocks. [default: local to
+    taps: tuple[int, ...] = (0, 1, 2)
+    """Stages that are tapped; 0 of ``fine_vit`` is the map of its stem, then its blocks. [default: local to
     global, spaced as FaRL's 3, 5, 7, 11 of twelve]"""
     backbone_width: int = 192
     """Channels of ``fine_vit``. [default: ViT-Tiny]"""
-    backbone_depth: int = 3
-    """Blocks of ``fine_vit``. [default: a quarter of a ViT-Tiny above a convolutional stem]"""
+    backbone_depth: int = 2
+    """Blocks of ``fine_vit``. [default: a sixth of a ViT-Tiny above a convolutional stem]"""
     backbone_heads: int = 3
     """Attention heads of ``fine_vit``. [default: ViT-Tiny]"""
     drop_path: float = 0.1
@@ -70,7 +78,7 @@ class Config:
     """Query layers. [default: Query2Label]"""
     heads: int = 6
     """Attention heads of the decoder. [default: Faceptor has 8 at width 256]"""
-    hidden: int = 512
+    hidden: int = 384
     """Width of the decoder's feed-forward part. [default: spec section 2.3 recommends 4 D; smaller for size]"""
     dropout: float = 0.1
     """Dropout in the decoder. [default: spec section 2.3]"""
@@ -99,10 +107,13 @@ class Config:
     persons far fewer than years]"""
     calibrated: bool = True
     """Whether the weights carry a calibration and thresholds. [own: fitted by the recipe on held-out faces]"""
-    margin_aligned: float = 0.25
-    """Margin of the aligned crop that all but pose read; 0: brows to chin. [default: tight; spec section 5]"""
+    margin_aligned: float = 0.05
+    """Margin of the aligned crop; 0: brows to chin. [default: tight; spec section 5]"""
     margin_upright: float = 0.35
-    """Margin of the unrotated crop that pose is read from. [default: loose crop 0.2-0.4, spec section 5]"""
+    """Margin of the unrotated crop. [default: loose crop 0.2-0.4, spec section 5]"""
+    loose: tuple[str, ...] = ("attributes", "age", "pose")
+    """Tasks that read the unrotated, loose crop; the others read the aligned one. [default: hair, hats and ears lie
+    outside of the tight crop, and action units are small]"""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -320,8 +331,10 @@ class QFace(Task):
         counts = (len(config.expressions), len(config.action_units), len(config.attributes), 1, len(ANGLES))
         ends = torch.tensor(counts).cumsum(0).tolist()
         self.slots = {task: slice(end - n, end) for task, n, end in zip(TASKS, counts, ends, strict=True)}
-        self.queries = nn.Parameter(torch.randn(ends[-1], config.width) * 0.02)
-        self.position = nn.Parameter(torch.randn(grid * grid, config.width) * 0.02)
+        # Queries and positions begin large, so that each head looks at a few places of its own from the first step.
+        # While they are small, all read the mean of the map, and no action unit was learned in a hundred steps.
+        self.queries = nn.Parameter(4 * torch.randn(ends[-1], config.width))
+        self.position = nn.Parameter(2 * build_sincos2d_pos_embed([grid, grid], dim=config.width))  # (N, D)
         self.readout = LabelReadout(ends[-1], config.width)
         self.side_readout = nn.ModuleList(LabelReadout(len(config.action_units), config.width) for _ in "LR")
         self.levels = IntensityLevels(len(config.action_units))
@@ -449,6 +462,16 @@ class QFace(Task):
         within = self.same_task if self.config.among_queries else None
         read, rows = self.decoder.read(self.queries, tokens, position, within, keep_maps=maps)
         return {name: z.float() for name, z in self.logits(read).items()}, rows, grid
+
+    def by_view(self, tight: dict[str, A], loose: dict[str, A]) -> dict[str, A]:
+        """Answers of faces from their aligned and their unrotated crops: each task's from the crop that it reads."""
+        return {name: (loose if task in self.config.loose else tight)[name] for task in TASKS for name in ANSWERS[task]}
+
+    def reads_loose(self, label: str) -> bool:
+        """Whether the task of a label reads the unrotated crop."""
+        place = self.labels().index(label)
+        task = next(task for task, slot in self.slots.items() if slot.start <= place < slot.stop)
+        return task in self.config.loose
 
     def labels(self) -> tuple[str, ...]:
         """Names of the queries, in the order of the maps."""
