@@ -17,6 +17,6 @@ def test_five_models_cost_more_operations_than_one_and_one_more_task_hardly_any(
     ratio = {row.split("|")[1].strip(): float(row.split("|")[5]) for row in text.splitlines() if row.count("|") == 6
              and re.search(r"\d", row.split("|")[5])}  # fmt: skip
     assert ratio["Q-Face, all five tasks"] == 1
-    assert ratio["five single-task models"] > 2
+    assert ratio["five single-task models"] > 1.5
     assert 1 < ratio["Q-Face with one more task"] < 1.02
     assert all(ratio[f"{task} alone"] < 1 for task in qface.TASKS)

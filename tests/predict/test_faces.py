@@ -63,7 +63,7 @@ def test_a_unit_counts_as_present_from_its_own_threshold_on(reader):
 
 
 def test_weights_from_before_calibration_answer_uncalibrated(tmp_path):
-    net = qface.build(replace(TINY, calibrated=False, age_reading="number")).eval()
+    net = qface.build(replace(TINY, **qface.ADDED)).eval()
     checkpoint.save(tmp_path / "old", system="qface", config=net.config, state=net.state_dict(), card="# old")
     file = tmp_path / "old" / "config.json"
     content = json.loads(file.read_text())

@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from semeia import checkpoint
 from semeia.data.feeds import FaceSet
 from semeia.data.formats.faces import FaceFolder, write_manifest, write_shard
 from semeia.recipes import qface as recipe
 from semeia.records import FaceLabels, SemeiaError
-from semeia.systems import face_mae, qface
+from semeia.systems import qface
 
 WORLD = {
     "count": 40, "seed": 7, "size": 64, "samples": 4, "shots": 2, "split": None, "version": 1, "variant": "scalar_rgb"
@@ -52,7 +51,7 @@ def test_only_a_card_of_rendered_faces_says_so(trained, faces):
         (faces / "manifest.json").unlink()
     assert "Rendered faces only" in text
     assert "not accuracy on people" in text
-    assert "--count 40 --seed 7 --size 64 --samples 4 --shots 2    # world version 1" in text
+    assert "--count 40 --seed 7 --size 64 --shots 2 --samples 4    # world version 1" in text
 
 
 def test_evaluation_gives_intervals_over_identities(trained, faces):
@@ -100,25 +99,10 @@ def test_the_checkpoint_carries_its_calibration(trained):
 
 def test_a_prior_starts_the_backbone_and_is_named(faces, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(recipe, "start_from", lambda backbone, prior: started.append((type(backbone).__name__, prior)))
+    monkeypatch.setattr(recipe, "load_prior", lambda backbone, prior, **how: started.append((prior, how["mean"])))
     out = recipe.train(smoke(faces, tmp_path, prior="somewhere/mae"), progress=False)
-    assert started == [("Stages", "somewhere/mae")]
-    assert "--prior mae" in (out / "card.md").read_text()
-
-
-def test_a_backbone_starts_from_an_encoder_that_is_built_alike_and_from_no_other(tmp_path):
-    sizes = {"backbone": "fine_vit", "image_size": 32, "backbone_width": 48, "backbone_depth": 2}
-    learned = face_mae.build(face_mae.Config(**sizes, decoder_width=16, decoder_depth=1, decoder_heads=2))
-    checkpoint.save(
-        tmp_path / "mae", system="face_mae", config=learned.config, state=learned.state_dict(), card="#", half=False
-    )
-    net = qface.build(qface.Config(**sizes, taps=(0, 1, 2), width=48, heads=4, hidden=64))
-    recipe.start_from(net.backbone, str(tmp_path / "mae"))
-    for name, tensor in learned.encoder_state().items():
-        torch.testing.assert_close(net.backbone.model.state_dict()[name], tensor)
-    other = qface.build(recipe.smoke().model)
-    with pytest.raises(SemeiaError, match=r"fine_vit.*--model\.backbone"):
-        recipe.start_from(other.backbone, str(tmp_path / "mae"))
+    assert started == [("somewhere/mae", qface.Config().mean)]
+    assert "--prior runs/face_mae/checkpoint" in (out / "card.md").read_text()
 
 
 def test_no_data_is_refused():

@@ -6,8 +6,8 @@
 
 (the card of the checkpoint prints the backbone's settings, which must be the same there)
 
-``smoke`` runs in under a minute on anything, ``small`` takes about five minutes on two cores, ``paper`` holds the values
-of He et al. for who has CelebA and a GPU. The newest reconstructions of held-out faces lie in
+``smoke`` runs in under a minute on anything, ``small`` takes about five minutes on two cores, ``paper`` holds the
+values of He et al. for who has CelebA and a GPU. The newest reconstructions of held-out faces lie in
 ``reconstructions.png`` beside the log of the run.
 """
 
@@ -97,7 +97,7 @@ def smoke() -> Config:
 
 def small() -> Config:
     """Two cores, about five minutes."""
-    how = Fit(steps=1200, warmup=100, log_every=50, eval_every=600, save_every=300)
+    how = Fit(steps=1000, warmup=100, log_every=50, eval_every=500, save_every=250)
     return Config(fit=how)
 
 
