@@ -25,7 +25,7 @@ from semeia.data.synthetic.faces.light import Camera, Sky
 from semeia.data.synthetic.faces.rasteriser import EMPTY
 from semeia.data.synthetic.faces.scene import REGIONS, Exposure, Surface
 from semeia.data.synthetic.faces.shadows import ambient, shadow_maps
-from semeia.data.synthetic.faces.stage import Stage, coarse_skin, plain_look
+from semeia.data.synthetic.faces.stage import Mesh, Stage, coarse_skin, plain_look
 from semeia.data.synthetic.faces.topology import load_topology, vertex_normals
 from semeia.data.synthetic.faces.truth import openings
 
@@ -220,10 +220,11 @@ def _assemble(stage: Stage, solid: list[Surface], camera: Camera, sky: Sky) -> _
     topology = load_topology()
     normals = vertex_normals(stage.acting, coarse_skin())
     balls = [stage.meshes["eye_left"], stage.meshes["eye_right"]]
-    points = np.concatenate([stage.acting, *(b.vertices for b in balls), *(t.vertices for t in solid)])
-    facing = np.concatenate([normals, *(b.normals for b in balls), *(t.normals for t in solid)])
+    bodies: list[Mesh | Surface] = [*balls, *solid]
+    points = np.concatenate([stage.acting, *(body.vertices for body in bodies)])
+    facing = np.concatenate([normals, *(body.normals for body in bodies)])
     lit = ambient(points, facing, stage=stage, solid=solid, camera=camera, sky=sky)
-    ends = np.cumsum([len(stage.acting), *(len(m.vertices) for m in (*balls, *solid))])
+    ends = np.cumsum([len(stage.acting), *(len(body.vertices) for body in bodies)])
     of_balls = dict(zip(("eye_left", "eye_right"), np.split(lit, ends)[1:3], strict=True))
     of_things = np.split(lit, ends)[3:-1]
 

@@ -12,7 +12,7 @@ import numpy as np
 from semeia.data.synthetic.faces import rasteriser
 from semeia.data.synthetic.faces.light import Camera, Sky
 from semeia.data.synthetic.faces.scene import Surface
-from semeia.data.synthetic.faces.stage import Stage, coarse_skin
+from semeia.data.synthetic.faces.stage import Mesh, Stage, coarse_skin
 from semeia.data.synthetic.faces.topology import load_topology
 
 _AROUND = 32  # directions of the light from all around
@@ -26,7 +26,7 @@ def shadow_maps(stage: Stage, solid: list[Surface], lamps: np.ndarray) -> tuple[
     middle = _middle(stage.acting)
     frames = np.zeros((len(lamps), 4, 3))
     depths = np.full((len(lamps), _SHADOW_TEXELS, _SHADOW_TEXELS), _NOTHING)
-    meshes = [stage.meshes["skin"], stage.meshes["cloth"], *solid]
+    meshes: list[Mesh | Surface] = [stage.meshes["skin"], stage.meshes["cloth"], *solid]
     for k, lamp in enumerate(lamps):
         frames[k] = _frame(lamp[:3], middle, _SHADOW_TEXELS)
         for mesh in meshes:
