@@ -135,6 +135,19 @@ def test_roll_is_masked_on_aligned_views_only(folder):
         assert view["expression_mask"].all()
 
 
+def test_a_divided_reader_learns_each_task_from_its_own_view(folder):
+    divided = {"loose": ("age", "pose"), "batch_size": 8}
+    tight = feed(FaceSet(folder), aligned=1.0, **divided).batch(0)
+    assert (tight["expression"] >= 0).all()
+    assert tight["au_intensity_mask"].all()
+    assert not tight["pose_mask"].any()
+    loose = feed(FaceSet(folder), aligned=0.0, **divided).batch(0)
+    assert (loose["expression"] == -1).all()
+    assert not loose["au_intensity_mask"].any()
+    assert not loose["au_sides_mask"].any()
+    assert loose["pose_mask"].all()
+
+
 def test_views_are_mixed_at_their_share(folder):
     batches = [feed(FaceSet(folder), aligned=0.7, batch_size=10).batch(i) for i in range(20)]
     share = torch.cat([~batch["pose_mask"][:, 2] for batch in batches]).float().mean()

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from semeia.data.samples import FaceTargets, Vocabulary, collate, face_targets, flip, turn, without_roll
+from semeia.data.samples import FaceTargets, Vocabulary, collate, face_targets, flip, only, turn, without_roll
 from semeia.records import FaceLabels, Pose
 
 WORDS = Vocabulary(
@@ -97,3 +97,15 @@ def test_turning_adds_to_roll_and_alignment_hides_it():
 
 def test_mirrored_targets_can_be_collated():
     assert collate([(image(), flip(targets()))])["au_sides"][0, 1].tolist() == [3, 1]
+
+
+def test_only_the_asked_tasks_stay_labelled():
+    some = only(targets(), ["action_units", "age"])
+    assert some.expression == -1
+    np.testing.assert_array_equal(some.au_intensity, targets().au_intensity)
+    assert some.age == 40.5
+    assert np.isnan(some.attributes).all()
+    assert np.isnan(some.pose).all()
+    batch = collate([(image(), some), (image(), only(targets(), []))])
+    assert batch["age_mask"].tolist() == [True, False]
+    assert not batch["au_intensity_mask"][1].any()

@@ -217,3 +217,21 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path):
     image = torch.rand(2, 3, 32, 32)
     for name, value in net.predict(image).items():
         torch.testing.assert_close(again.predict(image)[name], value)
+
+
+def test_each_task_answers_from_the_crop_that_it_reads():
+    net = model(loose=("age", "pose")).eval()
+    tight, loose = (net.predict(torch.rand(2, 3, 32, 32)) for _ in range(2))
+    both = net.by_view(tight, loose)
+    assert both.keys() == tight.keys()
+    for name, answer in both.items():
+        assert answer is (loose if name in ("age", "pose") else tight)[name]
+    assert net.reads_loose("yaw")
+    assert not net.reads_loose("AU12")
+
+
+def test_heads_look_at_different_places_from_the_first_step():
+    net = model(image_size=64).eval()
+    maps = net.predict(torch.rand(1, 3, 64, 64), maps=True)["maps"][0].flatten(1)
+    assert maps.max(1).values.mean() > 1.5 / maps.shape[1]  # the mean of four heads
+    assert maps.std(0).mean() > 0.2 / maps.shape[1]

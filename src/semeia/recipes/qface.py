@@ -99,7 +99,7 @@ def small() -> Config:
     and their labels become noise. No dropout: no face is seen often enough to be learned by heart, and it takes a tenth
     of the time.
     """
-    how = Fit(steps=3600, warmup=200, log_every=50, eval_every=1000, save_every=250, ema=0.998)
+    how = Fit(steps=3000, warmup=200, log_every=50, eval_every=1000, save_every=250, ema=0.998)
     milder = Augmentation(
         p_occluder=0.2, p_resample=0.3, resample=(0.36, 1.0), blur=(0.3, 1.3), motion=(2.0, 5.0), noise=(1.0, 10.0)
     )

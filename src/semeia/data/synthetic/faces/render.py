@@ -194,7 +194,8 @@ class PathStudio:
             if thing.opacity < 1:
                 of_thing = {"type": "mask", "opacity": float(thing.opacity), "material": of_thing}
             mesh = Mesh(thing.vertices, thing.triangles, thing.normals)
-            shapes[f"thing{number}"] = self._mesh(f"{thing.region}-{number}", mesh, self.mi.load_dict(of_thing))
+            name = f"{thing.region}-{number}"
+            shapes[name] = self._mesh(name, mesh, self.mi.load_dict(of_thing))
         return shapes
 
     def _mesh(self, name: str, part: Mesh, material: Any) -> Any:
