@@ -103,7 +103,7 @@ def small() -> Config:
     milder = Augmentation(
         p_occluder=0.2, p_resample=0.3, resample=(0.36, 1.0), blur=(0.3, 1.3), motion=(2.0, 5.0), noise=(1.0, 10.0)
     )
-    model = qface.Config(dropout=0.0, weights=(2.0, 10.0, 4.0, 0.15, 0.4))
+    model = qface.Config(dropout=0.0, weights=(1.5, 10.0, 16.0, 0.3, 0.8))
     return Config(model=model, fit=how, augmentation=milder)
 
 
