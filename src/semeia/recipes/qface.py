@@ -302,8 +302,8 @@ def made_by(folder: FaceFolder) -> str:
 
 
 def trained_by(config: Config) -> str:
-    """The command that trains these weights from the scale ``small``; of other changes, only its length is told."""
-    folders = " ".join(f"worlds/{Path(folder).name}" for folder in config.data)
+    """The commands that train these weights from the scale ``small``; of other changes, only the length is told."""
+    data = folders = " ".join(f"worlds/{Path(folder).name}" for folder in config.data)
     if config.shares:
         folders += f" --shares '{json.dumps(config.shares)}'"
     for flag, named in (("test_data", config.test_data), ("other_data", config.other_data)):
@@ -312,7 +312,10 @@ def trained_by(config: Config) -> str:
     if config.prior is not None:
         folders += f" --prior {config.prior if config.prior == 'face_mae' else 'runs/face_mae/checkpoint'}"
     flags = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
-    return f"semeia train qface --data {folders} --out runs/qface{flags}"
+    before = (
+        f"semeia train face_mae --data {data} --out runs/face_mae\n" if config.prior not in (None, "face_mae") else ""
+    )
+    return f"{before}semeia train qface --data {folders} --out runs/qface{flags}"
 
 
 def weakest(scores: Sequence[Score]) -> str:
