@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "pillow", "pandas", "pyarrow", "mitsuba")
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "pillow", "pandas", "pyarrow", "numba", "mitsuba")
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
