@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
         "--renderer",
         choices=("raster", "paths"),
         default="raster",
-        help="paths: trace light paths, about ten times as slow (default: %(default)s)",
+        help="paths: trace light paths, about six times as slow (default: %(default)s)",
     )
     parser.add_argument("--samples", type=int, default=16, help="light paths a pixel of it (default: %(default)s)")
     parser.add_argument("--split", choices=("train", "val", "test"), help="of all images (default: 80/10/10 by person)")

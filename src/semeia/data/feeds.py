@@ -59,6 +59,24 @@ class FaceSet:
     """``none``: each face once an epoch, shuffled. ``au``: with replacement, see ``rarity_weights``."""
 
 
+def mixture(
+    system: str, folders: Sequence[str], shares: Sequence[float] | None, *, balance: Balance = "none"
+) -> list[FaceSet]:
+    """The training sets of a recipe: folders with their shares of each batch, equal where none are given.
+
+    Raises:
+        SemeiaError: No folder, or shares that do not match the folders; the error begins with ``system``.
+    """
+    if not folders:
+        raise SemeiaError(f"{system}: expected at least one folder of faces (--data FOLDER), found none")
+    parts = shares or (1.0,) * len(folders)
+    if len(parts) != len(folders):
+        raise SemeiaError(f"{system}: expected a share for each of {len(folders)} folders, found {len(parts)}")
+    return [
+        FaceSet(FaceFolder(folder), share=part, balance=balance) for folder, part in zip(folders, parts, strict=True)
+    ]
+
+
 class FaceFeed:
     """Training batches, augmented, in the layout of ``data.samples``.
 

@@ -24,7 +24,7 @@ from semeia.records import SemeiaError
 CONV_VIT = "conv_vit"
 """Name of the first small backbone: a convolutional stem with batch norm, then a ViT."""
 FINE_VIT = "fine_vit"
-"""Name of the small backbone whose first tap is the stem's map at an eighth of the picture, and that can be masked."""
+"""Name of the small backbone of the bundled weights: a convolutional stem that can be masked, then a ViT."""
 
 
 class ResidualBlock(nn.Module):
@@ -88,9 +88,7 @@ def conv_vit(*, image_size: int, width: int, depth: int, heads: int, drop_path: 
 class FineStem(nn.Module):
     """Early convolutions that can be masked: ``(B, 3, H, W) -> (B, C, H / 16, W / 16)``.
 
-    Batch norms make what differs between faces as large as what they share; with norms over channels in their place,
-    action units were not learned in many times as many steps. Hidden places enter their statistics as zeros, whatever
-    is hidden there.
+    Hidden places enter the statistics of batch norm as zeros, whatever is hidden there.
     """
 
     def __init__(self, width: int) -> None:
@@ -252,7 +250,7 @@ def stages(
 
     Args:
         name: ``conv_vit`` or ``fine_vit`` (these use ``width``, ``depth``, ``heads``) or any timm model name.
-        taps: Block indices, counted from 0; of ``fine_vit`` 0 is the stem's map of an eighth, 1 the first block.
+        taps: Block indices, counted from 0; of ``fine_vit`` 0 is the stem's map, 1 the first block.
         image_size: Side of the square input in pixels; ViT position codes are interpolated to it.
         pretrained: Load timm's weights of that name (needs a network, or timm's cache).
         width: Channels of the small backbones.

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from semeia import checkpoint
 from semeia.data.augment import Augmentation
-from semeia.data.feeds import FaceFeed, FaceSet, evaluation_batches, evaluation_rows
+from semeia.data.feeds import FaceFeed, FaceSet, evaluation_batches, evaluation_rows, mixture
 from semeia.data.formats.faces import FaceFolder
 from semeia.data.samples import Vocabulary
 from semeia.evaluate import Score, score_table
@@ -124,7 +124,7 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     Raises:
         SemeiaError: No data, or data without a train split.
     """
-    sets = open_sets(config)
+    sets = mixture("face_mae", config.data, config.shares)
     folders = [s.folder for s in sets]
     torch.manual_seed(config.fit.seed)
     model = face_mae.build(config.model)
@@ -207,20 +207,6 @@ def load_prior(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Data
-
-
-def open_sets(config: Config) -> list[FaceSet]:
-    """The training sets with their shares.
-
-    Raises:
-        SemeiaError: No folder, or shares that do not match the folders.
-    """
-    if not config.data:
-        raise SemeiaError("face_mae: expected at least one folder of faces (--data FOLDER), found none")
-    shares = config.shares or (1.0,) * len(config.data)
-    if len(shares) != len(config.data):
-        raise SemeiaError(f"face_mae: expected a share for each of {len(config.data)} folders, found {len(shares)}")
-    return [FaceSet(FaceFolder(folder), share=share) for folder, share in zip(config.data, shares, strict=True)]
 
 
 def no_labels(folders: Sequence[FaceFolder]) -> Vocabulary:

@@ -27,7 +27,7 @@ from accelerate import PartialState
 
 from semeia import checkpoint
 from semeia.data.augment import Augmentation
-from semeia.data.feeds import Balance, FaceFeed, FaceSet, labelled_units, positive_units, rarity_weights
+from semeia.data.feeds import Balance, FaceFeed, FaceSet, labelled_units, mixture, positive_units, rarity_weights
 from semeia.data.formats.faces import FaceFolder, read_manifest
 from semeia.evaluate import ERROR, MEAN_BP4D, SUMMARIES, Score, calibrate, evaluate_faces, score_table, vocabulary
 from semeia.files import write_whole
@@ -93,7 +93,7 @@ def smoke() -> Config:
 
 
 def small() -> Config:
-    """The bundled weights: two cores, about forty minutes.
+    """The bundled weights: two cores, about 25 minutes.
 
     Small and damaged pictures are milder than the defaults: below 40 pixels a face shows little of its action units,
     and their labels become noise. No dropout: no face is seen often enough to be learned by heart, and it takes a tenth
@@ -198,20 +198,8 @@ def evaluate(
 
 
 def open_sets(config: Config) -> list[FaceSet]:
-    """The training sets with their shares.
-
-    Raises:
-        SemeiaError: No folder, or shares that do not match the folders.
-    """
-    if not config.data:
-        raise SemeiaError("qface: expected at least one folder of faces (--data FOLDER), found none")
-    shares = config.shares or (1.0,) * len(config.data)
-    if len(shares) != len(config.data):
-        raise SemeiaError(f"qface: expected a share for each of {len(config.data)} folders, found {len(shares)}")
-    return [
-        FaceSet(FaceFolder(folder), share=share, balance=config.balance)
-        for folder, share in zip(config.data, shares, strict=True)
-    ]
+    """The training sets with their shares, drawn as the recipe balances them."""
+    return mixture("qface", config.data, config.shares, balance=config.balance)
 
 
 def open_other(folders: Sequence[str]) -> list[FaceFolder]:

@@ -332,7 +332,7 @@ class QFace(Task):
         ends = torch.tensor(counts).cumsum(0).tolist()
         self.slots = {task: slice(end - n, end) for task, n, end in zip(TASKS, counts, ends, strict=True)}
         # Queries and positions begin large, so that each head looks at a few places of its own from the first step.
-        # While they are small, all read the mean of the map, and no action unit was learned in a hundred steps.
+        # While they are small, attention is nearly even and all read the mean of the map.
         self.queries = nn.Parameter(4 * torch.randn(ends[-1], config.width))
         self.position = nn.Parameter(2 * build_sincos2d_pos_embed([grid, grid], dim=config.width))  # (N, D)
         self.readout = LabelReadout(ends[-1], config.width)

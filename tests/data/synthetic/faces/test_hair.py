@@ -9,7 +9,6 @@ from semeia.data.synthetic.faces.hair import (
     STRAND_RADIUS,
     STRANDS,
     Locks,
-    grow_hair,
     grow_locks,
     ribbons,
     strand_colours,
@@ -88,15 +87,6 @@ def test_the_same_seed_grows_the_same_hair(heads: dict[str, np.ndarray]) -> None
     first, again = grown(cut("long wavy"), heads["adult"], 7), grown(cut("long wavy"), heads["adult"], 7)
     np.testing.assert_array_equal(first.points, again.points)
     np.testing.assert_array_equal(first.radius, again.radius)
-
-
-def test_strands_are_the_points_of_the_locks(heads: dict[str, np.ndarray]) -> None:
-    part = load_topology().smooth["skin"]
-    skin = part.matrix @ heads["adult"]
-    normals = vertex_normals(skin, part.triangles)
-    np.testing.assert_array_equal(
-        grow_hair(cut("bob"), skin, normals, np.random.default_rng(0)), grown(cut("bob"), heads["adult"]).points
-    )
 
 
 def test_hairs_at_the_front_are_finer(heads: dict[str, np.ndarray]) -> None:

@@ -77,15 +77,6 @@ def _ground() -> _Ground:
     return _Ground(skin.triangles, middle, canonical(middle)[0], area, ~ear & (middle[:, 1] > 6.3), normals)
 
 
-def grow_hair(hair: Hair, skin: np.ndarray, normals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Grow strands on a resting head; see ``grow_locks``.
-
-    Returns:
-        (N, K, 3) curves in head coordinates, from root to tip.
-    """
-    return grow_locks(hair, skin, normals, rng).points
-
-
 def grow_locks(hair: Hair, skin: np.ndarray, normals: np.ndarray, rng: np.random.Generator) -> Locks:
     """Grow strands on a resting head.
 

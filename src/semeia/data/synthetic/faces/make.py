@@ -131,7 +131,7 @@ def make_faces(
         seed: of the world.
         workers: processes that render.
         size: pixels a side.
-        renderer: ``raster``, or ``paths`` for the path tracer, which is ten times as slow.
+        renderer: ``raster``, or ``paths`` for the path tracer, which is about six times as slow.
         samples: light paths a pixel of the path tracer.
         shots: images a person.
         look: ``usual`` or ``other``, see ``World``.

@@ -1,4 +1,4 @@
-"""The fast renderer: a rasteriser with soft shadows, about ten times as fast as the path tracer (``render``).
+"""The fast renderer: a rasteriser with soft shadows, about six times as fast as the path tracer (``render``).
 
     stage -> triangles and curves in a depth buffer -> colour and relief -> light -> light under the skin -> exposure
 
@@ -110,7 +110,7 @@ class _Surfaces:
 
 
 class RasterStudio:
-    """One person before the camera; what all shots share is computed once."""
+    """One person before the fast renderer."""
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
