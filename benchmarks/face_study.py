@@ -95,7 +95,7 @@ def prior_study(config: recipe.Config, prior: str | None) -> Study:
 
 def built_as(model: qface.Config, prior: face_mae.Config) -> qface.Config:
     """A Q-Face whose backbone is that of a prior, tapped in three depths."""
-    deepest = prior.backbone_depth if prior.backbone == "fine_vit" else model.taps[-1]
+    deepest = prior.backbone_depth + 1 if prior.backbone == "fine_vit" else model.taps[-1]
     return replace(
         model, backbone=prior.backbone, image_size=prior.image_size, backbone_width=prior.backbone_width,
         backbone_depth=prior.backbone_depth, backbone_heads=prior.backbone_heads, mean=prior.mean, std=prior.std,

@@ -1,9 +1,12 @@
 """Labels become arrays with masks; what is missing never trains anything."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
-from semeia.data.samples import FaceTargets, Vocabulary, collate, face_targets, flip, only, turn, without_roll
+from semeia.data.formats.face_columns import columns_of, table
+from semeia.data.samples import FaceTargets, TargetTable, Vocabulary, collate, flip, only, turn, without_roll
 from semeia.records import FaceLabels, Pose
 
 WORDS = Vocabulary(
@@ -25,7 +28,7 @@ EMPTY = FaceLabels(key="b")
 
 
 def targets(labels=FULL) -> FaceTargets:
-    return face_targets(labels, WORDS)
+    return TargetTable(columns_of(table([(labels, {})]), Path("labels.parquet")), WORDS)[0]
 
 
 def image(value=0):

@@ -23,7 +23,7 @@ def student(**changes):
         replace(
             qface.Config(
                 backbone=prior.backbone, image_size=prior.image_size, backbone_width=prior.backbone_width,
-                backbone_depth=prior.backbone_depth, backbone_heads=prior.backbone_heads, taps=(0, 1, 2),
+                backbone_depth=prior.backbone_depth, backbone_heads=prior.backbone_heads, taps=(0, 1, 3),
                 width=48, heads=4, hidden=64,
             ),
             **changes,

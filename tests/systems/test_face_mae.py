@@ -158,7 +158,7 @@ def test_saved_and_loaded_it_draws_the_same(tmp_path):
     assert torch.equal(again.reconstruct(image, noise())[1], net.reconstruct(image, noise())[1])
 
 
-@pytest.mark.parametrize("name", ["conv_vit", "resnet10t", "beit_base_patch16_224"])
+@pytest.mark.parametrize("name", ["resnet10t", "beit_base_patch16_224"])
 def test_backbones_that_would_see_hidden_pixels_are_refused(name):
     with pytest.raises(SemeiaError, match="hidden patches"):
         model(backbone=name)

@@ -30,9 +30,9 @@ from semeia.data.formats.faces import FaceFolder
 from semeia.data.samples import (
     TASK_TARGETS,
     FaceTargets,
+    TargetTable,
     Vocabulary,
     collate,
-    face_targets,
     flip,
     only,
     turn,
@@ -118,6 +118,7 @@ class FaceFeed:
         self.indices = [indices_of(s.folder, s.split) for s in sets]
         for s, indices in zip(sets, self.indices, strict=True):
             _check_names(s.folder, indices, vocabulary)
+        self.targets = [TargetTable(s.folder.columns, vocabulary) for s in sets]
         self.bounds = [
             np.cumsum(rarity_weights(s.folder, indices, vocabulary)) if s.balance == "au" else None
             for s, indices in zip(sets, self.indices, strict=True)
@@ -141,13 +142,12 @@ class FaceFeed:
         rng = np.random.default_rng((self.seed, number, position))
         row = self._row(number, position, rng)
         view: View = "aligned" if rng.random() < self.aligned else "upright"
-        labels = folder.labels(row)
-        image = folder.image(row)
-        matrix = crop_matrix(labels.landmarks, image, view=view, size=self.image_size, margin=self.margins[view])
-        targets = view_targets(face_targets(labels, self.vocabulary), view, landmarks=labels.landmarks)
-        if self.loose is not None and labels.landmarks is not None:
+        landmarks, image = landmarks_of(folder, row), folder.image(row)
+        matrix = crop_matrix(landmarks, image, view=view, size=self.image_size, margin=self.margins[view])
+        targets = view_targets(self.targets[number][row], view, landmarks=landmarks)
+        if self.loose is not None and landmarks is not None:
             targets = only(targets, [task for task in TASK_TARGETS if (task in self.loose) is (view == "upright")])
-        jitter = sample_jitter(self.augmentation, rng)
+        jitter = sample_jitter(self.augmentation, rng, aligned=view == "aligned" and landmarks is not None)
         if jitter.flip:
             targets = flip(targets)
         cropped = crop(image, jittered(matrix, jitter, self.image_size), size=self.image_size)
@@ -192,12 +192,13 @@ def evaluation_batches(
         SemeiaError: No faces in the split.
     """
     rows = evaluation_rows(folder, split=split, limit=limit)
+    known = TargetTable(folder.columns, vocabulary)
     for start in range(0, len(rows), batch_size):
         samples = []
         for row in rows[start : start + batch_size]:
-            labels, image = folder.labels(row), folder.image(row)
-            matrix = crop_matrix(labels.landmarks, image, view=view, size=image_size, margin=margin)
-            targets = view_targets(face_targets(labels, vocabulary), view, landmarks=labels.landmarks)
+            landmarks, image = landmarks_of(folder, row), folder.image(row)
+            matrix = crop_matrix(landmarks, image, view=view, size=image_size, margin=margin)
+            targets = view_targets(known[row], view, landmarks=landmarks)
             samples.append((crop(image, matrix, size=image_size), targets))
         yield collate(samples)
 
@@ -223,6 +224,12 @@ def indices_of(folder: FaceFolder, split: str | None) -> np.ndarray:
                           f"{'only ' + ', '.join(found) if found else 'no split at all'}; name another split or add "
                           "faces to it")  # fmt: skip
     return indices
+
+
+def landmarks_of(folder: FaceFolder, row: int) -> np.ndarray | None:
+    """The 68 landmarks (68, 2) of one face in pixels, or None where they are not known."""
+    points = folder.columns.landmarks[row]
+    return None if np.isnan(points[0, 0]) else points
 
 
 def crop_matrix(landmarks: np.ndarray | None, image: np.ndarray, *, view: View, size: int, margin: float) -> np.ndarray:

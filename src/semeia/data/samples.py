@@ -13,12 +13,12 @@ Keys of a batch; a value counts only where its mask is true, and is 0 elsewhere 
 
 Masks are bool.
 
-Shapes      B images   S side of the crop   K action units   A attributes
+Shapes      B images   N faces of a folder   S side of the crop   K action units   A attributes
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, PRESENT, FaceLabels
+from semeia.data.formats.face_columns import FaceColumns
+from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, PRESENT
 
 TASK_TARGETS = {
     "expression": ("expression",), "action_units": ("au_intensity", "au_occurrence", "au_sides"),
@@ -73,32 +74,43 @@ class FaceTargets:
     pose: np.ndarray
 
 
-def face_targets(labels: FaceLabels, vocabulary: Vocabulary) -> FaceTargets:
-    """Arrange labels by a vocabulary.
+class TargetTable:
+    """The targets of all faces of a folder, arranged by a vocabulary once.
 
     Where a unit's occurrence is not labelled but its intensity is, it counts as present from intensity 2 on.
+
+    Args:
+        columns: Labels of N faces.
+        vocabulary: Names to arrange by.
     """
-    units = vocabulary.action_units
-    intensity = _arrange(labels.au_intensity, units)
-    occurrence = _arrange(labels.au_occurrence, units)
-    # NaN >= 2 is false, so an unknown intensity must be kept from becoming "absent".
-    derived = np.where(np.isnan(intensity), np.float32(np.nan), (intensity >= PRESENT).astype(np.float32))
-    pose = labels.pose
-    known = labels.expression in vocabulary.expressions
-    return FaceTargets(
-        expression=vocabulary.expressions.index(str(labels.expression)) if known else -1,
-        au_intensity=intensity,
-        au_occurrence=np.where(np.isnan(occurrence), derived, occurrence),
-        au_sides=np.stack([_arrange(labels.au_left, units), _arrange(labels.au_right, units)], 1),
-        attributes=_arrange(labels.attributes, vocabulary.attributes),
-        age=np.nan if labels.age is None else labels.age,
-        pose=np.array([np.nan] * 3 if pose is None else [pose.yaw, pose.pitch, pose.roll], np.float32),
-    )
 
+    def __init__(self, columns: FaceColumns, vocabulary: Vocabulary) -> None:
+        def matrix(names: Sequence[str]) -> np.ndarray:
+            return columns.matrix(names).astype(np.float32)
 
-def _arrange(values: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
-    """(len(names),) float32, NaN where a name has no value."""
-    return np.array([values.get(name, np.nan) for name in names], np.float32)
+        units, place = vocabulary.action_units, {name: i for i, name in enumerate(vocabulary.expressions)}
+        self.expression = np.array([place.get(name, -1) for name in columns.texts["expression"]], np.int64)  # (N,)
+        self.intensity = matrix([f"{unit}_r" for unit in units])  # (N, K)
+        occurrence = matrix([f"{unit}_c" for unit in units])
+        # NaN >= 2 is false, so an unknown intensity must be kept from becoming "absent".
+        derived = np.where(np.isnan(self.intensity), np.float32(np.nan), self.intensity >= PRESENT)
+        self.occurrence = np.where(np.isnan(occurrence), derived, occurrence).astype(np.float32)
+        sides = [matrix([f"{unit}_{side}" for unit in units]) for side in "LR"]
+        self.sides = np.stack(sides, -1)  # (N, K, 2)
+        self.attributes = matrix([f"attr_{name}" for name in vocabulary.attributes])  # (N, A)
+        self.age = matrix(["age"])[:, 0]
+        self.pose = matrix(["pose_yaw", "pose_pitch", "pose_roll"])
+
+    def __getitem__(self, row: int) -> FaceTargets:
+        return FaceTargets(
+            expression=int(self.expression[row]),
+            au_intensity=self.intensity[row],
+            au_occurrence=self.occurrence[row],
+            au_sides=self.sides[row],
+            attributes=self.attributes[row],
+            age=float(self.age[row]),
+            pose=self.pose[row],
+        )
 
 
 def flip(targets: FaceTargets) -> FaceTargets:

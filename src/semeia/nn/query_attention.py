@@ -5,7 +5,7 @@ Shapes      B images   M queries   N tokens   D width   A heads
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 import torch.nn.functional as F
@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries over tokens, ``softmax(Q K^T / sqrt(D / A)) V`` per head."""
+    """Multi-head attention of queries over tokens, ``softmax(Q K^T / sqrt(D / A)) V`` per head.
+
+    Written out: on few tokens the plain product is faster than torch's fused one, whose backward in bf16 on a CPU takes
+    longer than all the rest of the attention.
+    """
 
     def __init__(self, width: int, *, heads: int, dropout: float) -> None:
         super().__init__()
@@ -36,15 +40,17 @@ class CrossAttention(nn.Module):
             value: ``(B, N, D)``.
             mask: ``(M, N)``, True where a query may look; everywhere by default.
         """
-        q, k, v = self.split(self.query(query)), self.split(self.key(key)), self.split(self.value(value))
-        dropout = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        rows = F.dropout(self.weights(query, key, mask), self.dropout, self.training)
+        read = rows @ self.split(self.value(value))
         return self.out(read.transpose(1, 2).flatten(2))  # (B, A, M, D / A) -> (B, M, D)
 
-    def weights(self, query: Tensor, key: Tensor) -> Tensor:
+    def weights(self, query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the attention rows ``(B, A, M, N)``; each sums to 1."""
         q, k = self.split(self.query(query)), self.split(self.key(key))
-        return (q @ k.transpose(-2, -1) / sqrt(q.shape[-1])).softmax(-1)
+        scores = q @ k.transpose(-2, -1) / sqrt(q.shape[-1])
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -inf)
+        return scores.softmax(-1)
 
 
 class QueryLayer(nn.Module):
@@ -89,7 +95,14 @@ class QueryDecoder(nn.Module):
             for _ in range(layers)
         )
 
-    def forward(self, query: Tensor, tokens: Tensor, position: Tensor, within: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        tokens: Tensor,
+        position: Tensor,
+        within: Tensor | None = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
         """Return ``(B, M, D)``: what each query read.
 
         Args:
@@ -97,16 +110,25 @@ class QueryDecoder(nn.Module):
             tokens: ``(B, N, D)``.
             position: ``(N, D)``, added to the keys only.
             within: ``(M, M)``, True where two queries may see each other.
+            start: ``(B, D)``, what all queries know before they look; nothing by default.
         """
-        state, _ = self.read(query, tokens, position, within, keep_maps=False)
+        state, _ = self.read(query, tokens, position, within, start, keep_maps=False)
         return state
 
     def read(
-        self, query: Tensor, tokens: Tensor, position: Tensor, within: Tensor | None = None, *, keep_maps: bool
+        self,
+        query: Tensor,
+        tokens: Tensor,
+        position: Tensor,
+        within: Tensor | None = None,
+        start: Tensor | None = None,
+        *,
+        keep_maps: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """As ``forward``, and with ``keep_maps`` also the last layer's attention ``(B, M, N)``, averaged over heads."""
         query = query.expand(len(tokens), -1, -1)  # (M, D) -> (B, M, D)
-        key, state, maps = tokens + position, query.new_zeros(query.shape), None
+        key, maps = tokens + position, None
+        state = query.new_zeros(query.shape) if start is None else start[:, None].expand_as(query)
         for i, layer in enumerate(self.layers, start=1):
             if keep_maps and i == len(self.layers):
                 maps = layer.cross.weights(state + query, key).mean(1)

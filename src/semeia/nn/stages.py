@@ -21,74 +21,15 @@ from torch import Tensor, nn
 from semeia.nn.masking import gather_tokens
 from semeia.records import SemeiaError
 
-CONV_VIT = "conv_vit"
-"""Name of the first small backbone: a convolutional stem with batch norm, then a ViT."""
 FINE_VIT = "fine_vit"
 """Name of the small backbone of the bundled weights: a convolutional stem that can be masked, then a ViT."""
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm and a skip; halves the map where ``stride`` is 2.
-
-    ``(B, inside, H, W) -> (B, outside, H / stride, W / stride)``
-    """
-
-    def __init__(self, inside: int, outside: int, *, stride: int) -> None:
-        super().__init__()
-        self.path = nn.Sequential(
-            nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outside),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outside),
-        )
-        self.skip = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``relu(path(x) + skip(x))``."""
-        return F.relu(self.path(x) + self.skip(x))
-
-
-class ConvStem(nn.Sequential):
-    """Early convolutions in place of a patch embedding: ``(B, 3, H, W) -> (B, widths[-1], H / 16, W / 16)``.
-
-    A ViT with a convolutional stem learns from far fewer images than one that cuts patches (Xiao et al. 2021,
-    arXiv 2106.14881); the stem here is residual and 16-fold.
-    """
-
-    def __init__(self, widths: tuple[int, int, int, int]) -> None:
-        a, b, c, d = widths
-        super().__init__(
-            nn.Conv2d(3, a, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(a),
-            nn.ReLU(inplace=True),
-            ResidualBlock(a, b, stride=2),
-            ResidualBlock(b, c, stride=2),
-            ResidualBlock(c, d, stride=2),
-        )
-
-
-def conv_vit(*, image_size: int, width: int, depth: int, heads: int, drop_path: float) -> VisionTransformer:
-    """Return a timm ViT of ``depth`` blocks on the ``image_size / 16`` grid of a residual convolutional stem."""
-    stem = ConvStem((width // 8, width // 4, width // 2, width))
-    return VisionTransformer(
-        img_size=image_size,
-        patch_size=1,
-        embed_dim=width,
-        depth=depth,
-        num_heads=heads,
-        num_classes=0,
-        class_token=False,
-        global_pool="avg",
-        drop_path_rate=drop_path,
-        embed_layer=partial(HybridEmbed, backbone=stem, proj=False),
-    )
 
 
 class FineStem(nn.Module):
     """Early convolutions that can be masked: ``(B, 3, H, W) -> (B, C, H / 16, W / 16)``.
 
-    Hidden places enter the statistics of batch norm as zeros, whatever is hidden there.
+    A ViT with a convolutional stem learns from far fewer images than one that cuts patches (Xiao et al. 2021,
+    arXiv 2106.14881). Hidden places enter the statistics of batch norm as zeros, whatever is hidden there.
     """
 
     def __init__(self, width: int) -> None:
@@ -107,10 +48,14 @@ class FineStem(nn.Module):
             visible: ``(B, 1, H / 16, W / 16)``, 1 where a block of 16 pixels is seen, 0 where it is hidden. Hidden
                 places are zero before every convolution, like places beyond the border.
         """
-        x = only_visible(image, visible)
+        return self.maps(image, visible)[1]
+
+    def maps(self, image: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As ``forward``, with the map before: ``(B, C / 3, H / 8, W / 8)``, ``(B, C, H / 16, W / 16)``."""
+        x, before = only_visible(image, visible), image
         for step in self.steps:
-            x = only_visible(step(x), visible)
-        return x
+            before, x = x, only_visible(step(x), visible)
+        return before, x
 
 
 def only_visible(x: Tensor, visible: Tensor | None) -> Tensor:
@@ -121,7 +66,11 @@ def only_visible(x: Tensor, visible: Tensor | None) -> Tensor:
 
 
 class FineViT(VisionTransformer):
-    """A timm ViT on a ``FineStem``; stage 0 is the map of the stem, stage ``i`` is block ``i - 1``."""
+    """A timm ViT on a ``FineStem``.
+
+    Stage 0 is the stem's map before its last step, the four places that share a place of the grid stacked as channels;
+    stage 1 is the stem's map, stage ``2 + i`` is block ``i``.
+    """
 
     def __init__(self, *, image_size: int, width: int, depth: int, heads: int, drop_path: float) -> None:
         stem = FineStem(width)
@@ -143,6 +92,7 @@ class FineViT(VisionTransformer):
             # As in He et al.; learned on from there.
             self.pos_embed.copy_(build_sincos2d_pos_embed(list(self.patch_embed.grid_size), dim=width))
         self.feature_info = [
+            {"module": "patch_embed.backbone.steps.4", "num_chs": 4 * (width // 3), "reduction": 16},
             {"module": "patch_embed.backbone", "num_chs": width, "reduction": 16},
             *({"module": f"blocks.{i}", "num_chs": width, "reduction": 16} for i in range(depth)),
         ]
@@ -153,11 +103,12 @@ class FineViT(VisionTransformer):
 
     def forward_intermediates(self, image: Tensor, *, indices: Sequence[int], **_: Any) -> list[Tensor]:
         """Return the maps ``(B, C_s, h, w)`` of the stages ``indices``; timm's other options are fixed."""
-        x = self.patch_embed.backbone(image)
+        before, x = self.patch_embed.backbone.maps(image)
         grid = x.shape[-2:]
-        maps = [x] if 0 in indices else []
+        maps = [F.pixel_unshuffle(before, 2)] if 0 in indices else []  # (B, C / 3, 2 h, 2 w) -> (B, 4 C / 3, h, w)
+        maps += [x] if 1 in indices else []
         x = self._pos_embed(x.flatten(2).transpose(1, 2))  # (B, C, h, w) -> (B, N, C)
-        for stage, block in enumerate(self.blocks[: max(indices)], start=1):
+        for stage, block in enumerate(self.blocks[: max(0, max(indices) - 1)], start=2):
             x = block(x)
             if stage in indices:
                 maps.append(x.transpose(1, 2).unflatten(2, grid))  # (B, N, C) -> (B, C, h, w)
@@ -249,20 +200,19 @@ def stages(
     """Build a tapped backbone by name.
 
     Args:
-        name: ``conv_vit`` or ``fine_vit`` (these use ``width``, ``depth``, ``heads``) or any timm model name.
-        taps: Block indices, counted from 0; of ``fine_vit`` 0 is the stem's map, 1 the first block.
+        name: ``fine_vit``, which uses ``width``, ``depth`` and ``heads``, or any timm model name.
+        taps: Block indices, counted from 0; of ``fine_vit`` see ``FineViT``.
         image_size: Side of the square input in pixels; ViT position codes are interpolated to it.
         pretrained: Load timm's weights of that name (needs a network, or timm's cache).
-        width: Channels of the small backbones.
-        depth: Blocks of the small backbones.
-        heads: Attention heads of the small backbones.
+        width: Channels of ``fine_vit``.
+        depth: Blocks of ``fine_vit``.
+        heads: Attention heads of ``fine_vit``.
         drop_path: Largest rate of stochastic depth.
     """
     settings: dict[str, str | int] = {"backbone": name, "image_size": image_size}
-    if name in (CONV_VIT, FINE_VIT):
+    if name == FINE_VIT:
         settings |= {"width": width, "depth": depth, "heads": heads}
-        make = conv_vit if name == CONV_VIT else FineViT
-        model = make(image_size=image_size, width=width, depth=depth, heads=heads, drop_path=drop_path)
+        model: Any = FineViT(image_size=image_size, width=width, depth=depth, heads=heads, drop_path=drop_path)
     else:
         sized = {"img_size": image_size} if "vit" in name or "deit" in name or "eva" in name or "beit" in name else {}
         model = timm.create_model(name, pretrained=pretrained, num_classes=0, drop_path_rate=drop_path, **sized)

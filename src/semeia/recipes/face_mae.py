@@ -48,7 +48,7 @@ def mild() -> Augmentation:
     """
     return Augmentation(
         # Scales of 0.83 and 1.17 of the side are areas of two to one.
-        rotation=5, scale=0.17, shift=0.08, gain=0.1, brightness=0.2,
+        rotation=5, scale=0.17, shift=0.08, aligned=1.0, gain=0.1, brightness=0.2,
         p_occluder=0, p_light=0, p_vignette=0, p_blur=0, p_motion=0, p_noise=0, p_shot=0, p_contrast=0, p_gamma=0,
         p_saturation=0, p_grey=0, p_resample=0, p_jpeg=0,
     )  # fmt: skip

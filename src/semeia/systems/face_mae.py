@@ -39,8 +39,8 @@ class Config:
     """Side of the square input in pixels. [default: spec section 11 recommends 112-160]"""
     backbone_width: int = 192
     """C, channels of ``fine_vit``. [default: ViT-Tiny]"""
-    backbone_depth: int = 2
-    """Blocks of ``fine_vit``. [default: a sixth of a ViT-Tiny above a convolutional stem, for two cores]"""
+    backbone_depth: int = 1
+    """Blocks of ``fine_vit``. [default: for two cores, above a convolutional stem]"""
     backbone_heads: int = 3
     """Attention heads of ``fine_vit``. [default: ViT-Tiny]"""
     drop_path: float = 0.0
@@ -228,7 +228,7 @@ def build(config: Config) -> FaceMAE:
     """
     backbone = stages(
         config.backbone,
-        taps=(config.backbone_depth,) if config.backbone == "fine_vit" else (0,),
+        taps=(config.backbone_depth + 1,) if config.backbone == "fine_vit" else (0,),
         image_size=config.image_size,
         pretrained=False,
         width=config.backbone_width,

@@ -41,7 +41,13 @@ ANSWERS = {
 """Names of the answers of each task in ``QFace.predict``."""
 OLDEST = 100  # years; the last bin of the age distribution (DLDL-v2 and Faceptor)
 
-ADDED: dict[str, Any] = {"age_reading": "number", "age_spread": 4.0, "calibrated": False, "loose": ("pose",)}
+ADDED: dict[str, Any] = {
+    "age_reading": "number",
+    "age_spread": 4.0,
+    "calibrated": False,
+    "loose": ("pose",),
+    "summary": 0,
+}
 """Fields that ``Config`` did not always have, with what weights without them are."""
 
 
@@ -56,12 +62,12 @@ class Config:
     image_size: int = 112
     """Side of the square input in pixels. [default: small scale; spec section 8]"""
     taps: tuple[int, ...] = (0, 1, 2)
-    """Stages that are tapped; 0 of ``fine_vit`` is the map of its stem, then its blocks. [default: local to
-    global, spaced as FaRL's 3, 5, 7, 11 of twelve]"""
+    """Stages that are tapped; of ``fine_vit`` two maps of its stem, then its blocks. [default: local to global, as
+    FaRL's 3, 5, 7, 11 of twelve]"""
     backbone_width: int = 192
     """Channels of ``fine_vit``. [default: ViT-Tiny]"""
-    backbone_depth: int = 2
-    """Blocks of ``fine_vit``. [default: a sixth of a ViT-Tiny above a convolutional stem]"""
+    backbone_depth: int = 1
+    """Blocks of ``fine_vit``. [default: for two cores, above a convolutional stem]"""
     backbone_heads: int = 3
     """Attention heads of ``fine_vit``. [default: ViT-Tiny]"""
     drop_path: float = 0.1
@@ -74,14 +80,17 @@ class Config:
     """How the taps become one map. [default: closest reading of the abstract; the formula is unknown]"""
     width: int = 192
     """D, the width of queries and fused tokens. [default: Faceptor has 256; smaller for the bundled size]"""
-    layers: int = 2
-    """Query layers. [default: Query2Label]"""
+    layers: int = 1
+    """Query layers. [default: for two cores; Query2Label has 2]"""
     heads: int = 6
     """Attention heads of the decoder. [default: Faceptor has 8 at width 256]"""
     hidden: int = 384
     """Width of the decoder's feed-forward part. [default: spec section 2.3 recommends 4 D; smaller for size]"""
     dropout: float = 0.1
     """Dropout in the decoder. [default: spec section 2.3]"""
+    summary: int = 32
+    """Channels a token from which a summary of the whole map is made that all queries start from; 0: they start from
+    nothing. [own: spec section 2.3 allows learned content; reading begins thousands of images earlier]"""
     among_queries: bool = False
     """Attention among the queries of one task. [default: off, Query2Label]"""
     expressions: tuple[str, ...] = EXPRESSIONS
@@ -162,6 +171,21 @@ class WeightedFusion(nn.Module):
         share = self.choice.softmax(0)
         u = [project(tap) for project, tap in zip(self.project, taps, strict=True)]
         return sum((a * x for a, x in zip(share, u, strict=True)), torch.zeros_like(u[0])), position
+
+
+class Summary(nn.Module):
+    """What the whole map says, place by place: one vector that all queries start from.
+
+    Attention must first find where to look; a linear reading of all places has nothing to find. Own.
+    """
+
+    def __init__(self, tokens: int, width: int, channels: int) -> None:
+        super().__init__()
+        self.squeeze, self.gather = nn.Linear(width, channels), nn.Linear(tokens * channels, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(B, N, D) -> (B, D)``."""
+        return self.gather(self.squeeze(tokens).flatten(1))
 
 
 FUSIONS = {"concat": ConcatFusion, "tokens": TokenFusion, "weighted": WeightedFusion}
@@ -314,6 +338,7 @@ class QFace(Task):
         config: See ``Config``.
         backbone: The tapped backbone.
         fusion: Taps to tokens.
+        summary: Tokens to what the queries start from, if anything.
         decoder: Queries that read the tokens.
     """
 
@@ -323,11 +348,12 @@ class QFace(Task):
     same_task: Tensor
 
     def __init__(
-        self, config: Config, *, backbone: Stages, fusion: nn.Module, decoder: QueryDecoder, grid: int
-    ) -> None:
+        self, config: Config, *, backbone: Stages, fusion: nn.Module, summary: Summary | None, decoder: QueryDecoder,
+        grid: int,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
-        self.backbone, self.fusion, self.decoder = backbone, fusion, decoder
+        self.backbone, self.fusion, self.summary, self.decoder = backbone, fusion, summary, decoder
         counts = (len(config.expressions), len(config.action_units), len(config.attributes), 1, len(ANGLES))
         ends = torch.tensor(counts).cumsum(0).tolist()
         self.slots = {task: slice(end - n, end) for task, n, end in zip(TASKS, counts, ends, strict=True)}
@@ -354,6 +380,11 @@ class QFace(Task):
         tokens, position = self.fusion(taps, self.position)
         return tokens, position, grid
 
+    def beside(self, tokens: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Which queries see one another, and what all of them start from ``(B, D)``."""
+        within = self.same_task if self.config.among_queries else None
+        return within, None if self.summary is None else self.summary(tokens)
+
     def logits(self, read: Tensor) -> dict[str, Tensor]:
         """What the queries read ``(B, M, D)`` -> raw outputs of every task."""
         z = self.readout(read)
@@ -373,8 +404,7 @@ class QFace(Task):
             loss: Q-Face has one, ``main``.
         """
         tokens, position, _ = self.fused(batch["image"])
-        within = self.same_task if self.config.among_queries else None
-        out = self.logits(self.decoder(self.queries, tokens, position, within))
+        out = self.logits(self.decoder(self.queries, tokens, position, *self.beside(tokens)))
         parts = {
             "expression": self.expression_loss(out["expression"].float(), batch),
             "action_units": self.unit_loss(out["action_units"].float(), out["sides"].float(), batch),
@@ -459,8 +489,7 @@ class QFace(Task):
     def raw(self, image: Tensor, *, maps: bool = False) -> tuple[dict[str, Tensor], Tensor | None, tuple[int, int]]:
         """Outputs before calibration, in float32; the attention rows ``(B, M, [S] N)`` if asked for; the grid."""
         tokens, position, grid = self.fused(image)
-        within = self.same_task if self.config.among_queries else None
-        read, rows = self.decoder.read(self.queries, tokens, position, within, keep_maps=maps)
+        read, rows = self.decoder.read(self.queries, tokens, position, *self.beside(tokens), keep_maps=maps)
         return {name: z.float() for name, z in self.logits(read).items()}, rows, grid
 
     def by_view(self, tight: dict[str, A], loose: dict[str, A]) -> dict[str, A]:
@@ -504,10 +533,12 @@ def build(config: Config) -> QFace:
     )
     with torch.no_grad():
         _, (grid, _) = backbone.eval()(torch.zeros(1, 3, config.image_size, config.image_size))
+    tokens = grid * grid * (len(config.taps) if config.fusion == "tokens" else 1)
     return QFace(
         config,
         backbone=backbone.train(),
         fusion=FUSIONS[config.fusion](backbone.widths, config.width),
+        summary=Summary(tokens, config.width, config.summary) if config.summary else None,
         decoder=QueryDecoder(
             config.width,
             layers=config.layers,

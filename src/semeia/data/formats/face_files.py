@@ -50,8 +50,8 @@ class FaceFiles:
         self.pictures = [picture for _, picture, _ in listed]
         missing = [picture for picture in self.pictures if not picture.is_file()]
         if missing:
-            raise SemeiaError(f"{missing[0]}: not found; expected the picture that {labels} names, and {len(missing):,} "
-                              f"of {len(listed):,} are missing; unpack them there, or drop their rows")  # fmt: skip
+            raise SemeiaError(f"{missing[0]}: not found; expected the picture that {labels} names; {len(missing):,} of "
+                              f"{len(listed):,} are missing; unpack them there, or drop their rows")  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -106,8 +106,10 @@ def existing(folder: str | Path, names: Sequence[str], *, layout: str) -> Path:
     for name in names:
         if (root / name).exists():
             return root / name
-    raise SemeiaError(f"{root / names[0]}: not found; a folder of {layout} has it"
-                      f"{f' (or {', '.join(names[1:])})' if names[1:] else ''}; name the folder that holds it")  # fmt: skip
+    others = f" (or {', '.join(names[1:])})" if names[1:] else ""
+    raise SemeiaError(
+        f"{root / names[0]}: not found; a folder of {layout} has it{others}; name the folder that holds it"
+    )
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -142,7 +144,11 @@ def records_of(path: Path, columns: Sequence[str], *, separator: str = ",") -> I
         raise SemeiaError(f"{path}: line {number}: expected the columns {', '.join(columns)} separated by "
                           f"{separator!r}, found no {', '.join(missing)} in {first[:80]!r}")  # fmt: skip
     for number, line in rows:
-        fields = next(csv.reader([line], delimiter=separator))
+        try:
+            fields = next(csv.reader([line], delimiter=separator))
+        except csv.Error as error:
+            raise SemeiaError(f"{path}: line {number}: expected fields separated by {separator!r}, found a line that "
+                              f"cannot be read ({error})") from error  # fmt: skip
         if len(fields) != len(header):
             raise SemeiaError(f"{path}: line {number}: expected {len(header)} fields separated by {separator!r}, found "
                               f"{len(fields)} in {line[:80]!r}")  # fmt: skip
