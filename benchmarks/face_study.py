@@ -32,6 +32,7 @@ from scipy import stats
 from semeia import checkpoint
 from semeia.data.augment import Augmentation
 from semeia.evaluate import SUMMARIES
+from semeia.face_sets import FaceData, data_flags
 from semeia.files import write_whole
 from semeia.recipes import qface as recipe
 from semeia.systems import face_mae, qface
@@ -152,8 +153,9 @@ def key_of(arm: str, config: recipe.Config) -> str:
     plain = asdict(config)
     plain["fit"].pop("out")
     plain["prior"] = None if config.prior is None else Path(config.prior).name
-    for name in ("data", "other_data", "test_data"):
-        plain[name] = [Path(folder).name for folder in plain[name]]
+    plain["other_data"] = [Path(folder).name for folder in config.other_data]
+    for name in ("data", "test_data"):
+        plain[name] = data_flags(getattr(config, name), "faces")
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:10]
     return f"{arm}, seed {config.fit.seed}, {config.fit.steps} steps, {digest}"
 
@@ -287,7 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config.fit, steps=args.steps, warmup=args.steps // 20, eval_every=args.steps,
         save_every=max(1, min(250, args.steps)),
     )  # fmt: skip
-    config = replace(config, fit=how, data=tuple(args.data), other_data=tuple(args.other), test=args.limit, rounds=0)
+    config = replace(
+        config, fit=how, data=FaceData(faces=tuple(args.data)), other_data=tuple(args.other), test=args.limit, rounds=0
+    )
     if args.prior is not None:
         learned = checkpoint.load_config(args.prior, face_mae.Config, system="face_mae")
         config = replace(config, model=built_as(config.model, learned))

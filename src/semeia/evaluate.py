@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from semeia.data.feeds import View, evaluation_batches, evaluation_rows
-from semeia.data.formats.faces import FaceFolder
+from semeia.data.formats.face_files import Faces
 from semeia.data.samples import Vocabulary
 from semeia.metrics import calibration
 from semeia.metrics import faces as metrics
@@ -61,7 +61,7 @@ def vocabulary(config: qface.Config) -> Vocabulary:
 
 def evaluate_faces(
     model: qface.QFace,
-    folders: Sequence[FaceFolder],
+    folders: Sequence[Faces],
     *,
     split: str,
     limit: int | None = None,
@@ -100,7 +100,7 @@ def evaluate_faces(
 
 def calibrate(
     model: qface.QFace,
-    folders: Sequence[FaceFolder],
+    folders: Sequence[Faces],
     *,
     split: str = "val",
     limit: int | None = None,
@@ -176,7 +176,7 @@ def _thresholds(model: qface.QFace) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _batches(
-    model: qface.QFace, folder: FaceFolder, view: View, *, split: str, limit: int | None, batch_size: int
+    model: qface.QFace, folder: Faces, view: View, *, split: str, limit: int | None, batch_size: int
 ) -> Iterator[dict[str, Tensor]]:
     """A split of one folder in one view, in its order."""
     config = model.config
@@ -198,7 +198,7 @@ def _known(batch: dict[str, Tensor], name: str) -> np.ndarray:
 
 
 def _read(
-    model: qface.QFace, folders: Sequence[FaceFolder], *, split: str, limit: int | None, batch_size: int
+    model: qface.QFace, folders: Sequence[Faces], *, split: str, limit: int | None, batch_size: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
     """Truths with NaN (expression: -1) where unlabelled, answers, and the identity of each image."""
     device = model.mean.device

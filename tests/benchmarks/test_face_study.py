@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from semeia.data.augment import Augmentation
+from semeia.face_sets import FaceData
 from semeia.recipes import qface as recipe
 
 
@@ -74,8 +75,8 @@ def test_a_run_is_known_by_what_decides_its_numbers(study):
     from dataclasses import replace
 
     config = recipe.small()
-    moved = replace(config, fit=replace(config.fit, out="elsewhere"), data=("/here/faces",))
-    assert study.key_of("a", replace(moved, data=("/there/faces",))) == study.key_of("a", moved)
+    moved = replace(config, fit=replace(config.fit, out="elsewhere"), data=FaceData(faces=("/here/faces",)))
+    assert study.key_of("a", replace(moved, data=FaceData(faces=("/there/faces",)))) == study.key_of("a", moved)
     assert study.key_of("a", replace(moved, rarity=0.0)) != study.key_of("a", moved)
 
 

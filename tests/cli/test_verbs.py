@@ -9,6 +9,7 @@ import pytest
 from semeia import parts
 from semeia.cli import train
 from semeia.cli.main import main
+from semeia.face_sets import FaceData
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Config:
-    data: tuple[str, ...] = ()
+    data: FaceData = field(default_factory=FaceData)
     rate: float = 0.1
     fit: Fit = field(default_factory=Fit)
 
@@ -118,16 +119,16 @@ def recipe(monkeypatch):
 
 
 def test_train_starts_from_a_scale_and_takes_fields_as_flags(recipe, capsys):
-    words = ["train", "qface", "--scale", "smoke", "--data", "a", "b", "--out", "runs/x", "--fit.steps", "7"]
-    assert main(words) == 0
-    assert recipe == [Config(data=("a", "b"), rate=0.5, fit=Fit(steps=7, out="runs/x"))]
+    words = "train qface --scale smoke --data a b --data.rafdb r --out runs/x --fit.steps 7"
+    assert main(words.split()) == 0
+    assert recipe == [Config(data=FaceData(faces=("a", "b"), rafdb="r"), rate=0.5, fit=Fit(steps=7, out="runs/x"))]
     assert capsys.readouterr().out == "runs/x/checkpoint\n"
 
 
 def test_train_reads_a_file_and_flags_win_over_it(recipe, tmp_path):
-    (tmp_path / "x.yaml").write_text("rate: 0.3\ndata: [c]\nfit:\n  steps: 5\n")
+    (tmp_path / "x.yaml").write_text("rate: 0.3\ndata:\n  faces: [c]\nfit:\n  steps: 5\n")
     assert main(["train", "qface", "--config", str(tmp_path / "x.yaml"), "--fit.steps", "6"]) == 0
-    assert recipe == [Config(data=("c",), rate=0.3, fit=Fit(steps=6))]
+    assert recipe == [Config(data=FaceData(faces=("c",)), rate=0.3, fit=Fit(steps=6))]
 
 
 def test_an_unknown_field_is_wrong_use(recipe, capsys):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from semeia import checkpoint
+from semeia.face_sets import FaceData
 from semeia.media.images import read_image
 from semeia.recipes import face_mae as recipe
 from semeia.records import SemeiaError
@@ -14,7 +15,7 @@ from semeia.systems import face_mae, qface
 
 def smoke(faces, out, **changes):
     config = recipe.smoke()
-    return replace(config, data=(str(faces),), fit=replace(config.fit, out=str(out)), **changes)
+    return replace(config, data=FaceData(faces=(str(faces),)), fit=replace(config.fit, out=str(out)), **changes)
 
 
 def student(**changes):
@@ -67,7 +68,7 @@ def test_a_student_that_does_not_fit_is_told_why(trained):
 
 
 def test_evaluation_hides_the_same_patches_each_time(trained, faces):
-    once, again = (recipe.evaluate(trained, [faces], limit=4) for _ in range(2))
+    once, again = (recipe.evaluate(trained, FaceData(faces=(str(faces),)), limit=4) for _ in range(2))
     assert once == again
     assert once[0].low <= once[0].value <= once[0].high
     assert once[0].count == 4

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from semeia import checkpoint
-from semeia.data.feeds import FaceSet
+from semeia.data.feeds import FaceSet, mixture
 from semeia.data.formats.faces import FaceFolder, write_manifest, write_shard
+from semeia.face_sets import FaceData
 from semeia.recipes import qface as recipe
 from semeia.records import FaceLabels, SemeiaError
 from semeia.systems import qface
@@ -20,7 +21,7 @@ WORLD = {
 
 def smoke(faces, out, **changes):
     config = recipe.smoke()
-    return replace(config, data=(str(faces),), fit=replace(config.fit, out=str(out)), **changes)
+    return replace(config, data=FaceData(faces=(str(faces),)), fit=replace(config.fit, out=str(out)), **changes)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,8 @@ def test_only_a_card_of_rendered_faces_says_so(trained, faces):
     write_manifest(faces, {"world": "faces", "settings": WORLD})
     try:
         config = smoke(faces, "nowhere")
-        text = recipe.card(config, recipe.open_sets(config), {recipe.USUAL: []})
+        used = [FaceFolder(faces)]
+        text = recipe.card(config, mixture("qface", used, None), used, {recipe.USUAL: []})
     finally:
         (faces / "manifest.json").unlink()
     assert "Rendered faces only" in text
@@ -55,7 +57,7 @@ def test_only_a_card_of_rendered_faces_says_so(trained, faces):
 
 
 def test_evaluation_gives_intervals_over_identities(trained, faces):
-    scores = recipe.evaluate(trained, [faces])
+    scores = recipe.evaluate(trained, FaceData(faces=(str(faces),)))
     by_name = {(s.task, s.label, s.metric): s for s in scores}
     yaw = by_name["pose", "yaw", "mean absolute error, degrees"]
     assert yaw.low <= yaw.value <= yaw.high
@@ -66,7 +68,7 @@ def test_evaluation_gives_intervals_over_identities(trained, faces):
 
 def test_a_split_without_images_is_refused(trained, faces):
     with pytest.raises(SemeiaError, match="nowhere"):
-        recipe.evaluate(trained, [faces], split="nowhere")
+        recipe.evaluate(trained, FaceData(faces=(str(faces),)), split="nowhere")
 
 
 def test_the_card_has_a_table_for_each_look(faces, tmp_path):

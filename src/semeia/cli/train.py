@@ -23,14 +23,19 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("system", choices=RECIPES)
     parser.add_argument("--scale", choices=("smoke", "small", "paper"), default="small", help="where the values start")
-    parser.add_argument("--data", nargs="+", metavar="FOLDER", help="data sets; several are mixed in every batch")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        metavar="FOLDER",
+        help="sets in the face format; --data.rafdb FOLDER and the like name others",
+    )
     parser.add_argument("--out", metavar="FOLDER", help="where the run is kept and the checkpoint appears")
     args, fields = parser.parse_known_args(arguments)
 
     recipe = import_module(f"semeia.recipes.{args.system}")
     config = configure(recipe, scale=args.scale, fields=fields)
     if args.data:
-        config = replace(config, data=tuple(args.data))
+        config = replace(config, data=replace(config.data, faces=tuple(args.data)))
     if args.out:
         config = replace(config, fit=replace(config.fit, out=args.out))
     print(recipe.train(config))

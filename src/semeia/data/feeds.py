@@ -26,7 +26,7 @@ import numpy as np
 from torch import Tensor
 
 from semeia.data.augment import Augmentation, develop, jittered, sample_jitter
-from semeia.data.formats.faces import FaceFolder
+from semeia.data.formats.face_files import Faces
 from semeia.data.samples import (
     TASK_TARGETS,
     FaceTargets,
@@ -49,7 +49,7 @@ Balance = Literal["none", "au"]
 class FaceSet:
     """One folder in a mixture."""
 
-    folder: FaceFolder
+    folder: Faces
     """The faces."""
     split: str | None = "train"
     """The split that is drawn from; None draws from all."""
@@ -60,21 +60,28 @@ class FaceSet:
 
 
 def mixture(
-    system: str, folders: Sequence[str], shares: Sequence[float] | None, *, balance: Balance = "none"
+    system: str, data: Sequence[Faces], shares: Sequence[float] | None, *, balance: Balance = "none"
 ) -> list[FaceSet]:
-    """The training sets of a recipe: folders with their shares of each batch, equal where none are given.
+    """The training sets of a recipe: those of ``data`` that have a train split, with their shares of each batch.
+
+    Args:
+        system: Errors begin with it.
+        data: What was opened.
+        shares: Of each of ``data``; equal where none are given.
+        balance: How each set is drawn.
 
     Raises:
-        SemeiaError: No folder, or shares that do not match the folders; the error begins with ``system``.
+        SemeiaError: Nothing was opened, nothing has a train split, or shares do not match.
     """
-    if not folders:
+    if not data:
         raise SemeiaError(f"{system}: expected at least one folder of faces (--data FOLDER), found none")
-    parts = shares or (1.0,) * len(folders)
-    if len(parts) != len(folders):
-        raise SemeiaError(f"{system}: expected a share for each of {len(folders)} folders, found {len(parts)}")
-    return [
-        FaceSet(FaceFolder(folder), share=part, balance=balance) for folder, part in zip(folders, parts, strict=True)
-    ]
+    parts = shares or (1.0,) * len(data)
+    if len(parts) != len(data):
+        raise SemeiaError(f"{system}: expected a share for each of {len(data)} folders, found {len(parts)}")
+    pairs = [(faces, part) for faces, part in zip(data, parts, strict=True) if len(faces.select("train"))]
+    if not pairs:
+        indices_of(data[0], "train")
+    return [FaceSet(faces, share=part, balance=balance) for faces, part in pairs]
 
 
 class FaceFeed:
@@ -163,7 +170,7 @@ class FaceFeed:
 
 
 def evaluation_batches(
-    folder: FaceFolder,
+    folder: Faces,
     *,
     split: str | None,
     view: View,
@@ -203,7 +210,7 @@ def evaluation_batches(
         yield collate(samples)
 
 
-def evaluation_rows(folder: FaceFolder, *, split: str | None, limit: int | None = None) -> np.ndarray:
+def evaluation_rows(folder: Faces, *, split: str | None, limit: int | None = None) -> np.ndarray:
     """Rows of the folder that ``evaluation_batches`` reads, in its order: for identities and other bookkeeping."""
     rows = indices_of(folder, split)
     if limit is None or limit >= len(rows):
@@ -211,7 +218,7 @@ def evaluation_rows(folder: FaceFolder, *, split: str | None, limit: int | None 
     return rows[np.arange(limit) * len(rows) // limit]
 
 
-def indices_of(folder: FaceFolder, split: str | None) -> np.ndarray:
+def indices_of(folder: Faces, split: str | None) -> np.ndarray:
     """Rows of a split.
 
     Raises:
@@ -226,7 +233,7 @@ def indices_of(folder: FaceFolder, split: str | None) -> np.ndarray:
     return indices
 
 
-def landmarks_of(folder: FaceFolder, row: int) -> np.ndarray | None:
+def landmarks_of(folder: Faces, row: int) -> np.ndarray | None:
     """The 68 landmarks (68, 2) of one face in pixels, or None where they are not known."""
     points = folder.columns.landmarks[row]
     return None if np.isnan(points[0, 0]) else points
@@ -261,7 +268,7 @@ def shares(places: int, weights: Sequence[float]) -> list[int]:
     return [int(count) for count in whole]
 
 
-def rarity_weights(folder: FaceFolder, indices: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+def rarity_weights(folder: Faces, indices: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     """(N,) weight of each face of a split: how rare its rarest positive unit or expression is.
 
     A label that one face in ten has weighs 10; faces without any positive weigh 1.
@@ -271,20 +278,20 @@ def rarity_weights(folder: FaceFolder, indices: np.ndarray, vocabulary: Vocabula
     return np.where(positive, rarity, 1.0).max(1, initial=1.0)
 
 
-def positive_units(folder: FaceFolder, vocabulary: Vocabulary) -> np.ndarray:
+def positive_units(folder: Faces, vocabulary: Vocabulary) -> np.ndarray:
     """(all faces, K) whether each unit is known to be present, by occurrence or else by intensity."""
     occurrence = folder.columns.matrix([f"{name}_c" for name in vocabulary.action_units])
     intensity = folder.columns.matrix([f"{name}_r" for name in vocabulary.action_units])
     return np.where(np.isnan(occurrence), intensity >= PRESENT, occurrence == 1)
 
 
-def labelled_units(folder: FaceFolder, vocabulary: Vocabulary) -> np.ndarray:
+def labelled_units(folder: Faces, vocabulary: Vocabulary) -> np.ndarray:
     """(all faces, K) whether anything is known of each unit's presence."""
     columns = [folder.columns.matrix([f"{name}_{what}" for name in vocabulary.action_units]) for what in "cr"]
     return ~np.isnan(columns[0]) | ~np.isnan(columns[1])
 
 
-def _classes(folder: FaceFolder, indices: np.ndarray, vocabulary: Vocabulary) -> list[np.ndarray]:
+def _classes(folder: Faces, indices: np.ndarray, vocabulary: Vocabulary) -> list[np.ndarray]:
     """E columns (N,): whether each face has each expression."""
     expression = folder.columns.texts["expression"][indices]
     return [expression == name for name in vocabulary.expressions]
@@ -296,7 +303,7 @@ def _order(size: int, seed: int, number: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, number, epoch, 0x0DE5)).permutation(size)
 
 
-def _check_names(folder: FaceFolder, indices: np.ndarray, vocabulary: Vocabulary) -> None:
+def _check_names(folder: Faces, indices: np.ndarray, vocabulary: Vocabulary) -> None:
     """Labelled expressions must meet the vocabulary somewhere; other spellings would silently train nothing."""
     found = {name for name in folder.columns.texts["expression"][indices] if name is not None}
     if found and not found & set(vocabulary.expressions):

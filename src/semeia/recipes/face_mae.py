@@ -25,9 +25,10 @@ from torch import Tensor
 from semeia import checkpoint
 from semeia.data.augment import Augmentation
 from semeia.data.feeds import FaceFeed, FaceSet, evaluation_batches, evaluation_rows, mixture
-from semeia.data.formats.faces import FaceFolder
+from semeia.data.formats.face_files import Faces
 from semeia.data.samples import Vocabulary
 from semeia.evaluate import Score, score_table
+from semeia.face_sets import FaceData, data_flags, open_faces
 from semeia.media.images import write_image
 from semeia.media.picture_grid import picture_grid
 from semeia.metrics.faces import bootstrap
@@ -60,10 +61,10 @@ class Config:
 
     model: face_mae.Config = field(default_factory=face_mae.Config)
     """The network."""
-    data: tuple[str, ...] = ()
-    """Folders in the face format; labels are not read. Several are mixed within every batch."""
+    data: FaceData = field(default_factory=FaceData)
+    """Faces; labels are not read. Several sets are mixed within every batch."""
     shares: tuple[float, ...] | None = None
-    """Part of each batch that each folder fills; equal parts by default."""
+    """Part of each batch that each set fills, in the order of the fields of ``data``; equal parts by default."""
     augmentation: Augmentation = field(default_factory=mild)
     """What is done to the pictures in training."""
     batch_size: int = 64
@@ -124,8 +125,8 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     Raises:
         SemeiaError: No data, or data without a train split.
     """
-    sets = mixture("face_mae", config.data, config.shares)
-    folders = [s.folder for s in sets]
+    folders = open_faces(config.data, progress=progress)
+    sets = mixture("face_mae", folders, config.shares)
     torch.manual_seed(config.fit.seed)
     model = face_mae.build(config.model)
     feed = FaceFeed(
@@ -169,12 +170,10 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     return out
 
 
-def evaluate(
-    weights: str | Path, data: Sequence[str | Path], *, split: str = "test", limit: int | None = None
-) -> list[Score]:
+def evaluate(weights: str | Path, data: FaceData, *, split: str = "test", limit: int | None = None) -> list[Score]:
     """Score bundled weights or a checkpoint folder on a split of data sets."""
     model, _ = checkpoint.load(weights, system="face_mae", kind=face_mae.Config, build=face_mae.build)
-    return measure(model, [FaceFolder(folder) for folder in data], split=split, limit=limit, margin=Config().margins[0])
+    return measure(model, open_faces(data), split=split, limit=limit, margin=Config().margins[0])
 
 
 def load_prior(
@@ -209,14 +208,14 @@ def load_prior(
 # Data
 
 
-def no_labels(folders: Sequence[FaceFolder]) -> Vocabulary:
+def no_labels(folders: Sequence[Faces]) -> Vocabulary:
     """A vocabulary that asks for nothing; it knows the folders' own expressions, so that none is refused for them."""
     names = {str(name) for folder in folders for name in folder.columns.texts["expression"] if name is not None}
     return Vocabulary(expressions=tuple(sorted(names)), action_units=(), attributes=())
 
 
 def held_out(
-    model: face_mae.FaceMAE, folder: FaceFolder, *, split: str, limit: int | None, margin: float
+    model: face_mae.FaceMAE, folder: Faces, *, split: str, limit: int | None, margin: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Aligned crops of a split on the model's device, and noise that hides the same patches at every call."""
     device, generator = model.mean.device, torch.Generator().manual_seed(0)
@@ -241,7 +240,7 @@ def held_out(
 
 @torch.no_grad()
 def held_out_errors(
-    model: face_mae.FaceMAE, folders: Sequence[FaceFolder], *, split: str, limit: int | None, margin: float
+    model: face_mae.FaceMAE, folders: Sequence[Faces], *, split: str, limit: int | None, margin: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n,) error of each image of a split over its hidden patches, and the (n,) identities.
 
@@ -259,7 +258,7 @@ def held_out_errors(
 
 
 def measure(
-    model: face_mae.FaceMAE, folders: Sequence[FaceFolder], *, split: str, limit: int | None, margin: float
+    model: face_mae.FaceMAE, folders: Sequence[Faces], *, split: str, limit: int | None, margin: float
 ) -> list[Score]:
     """The error on a split with its interval over identities, in evaluation mode; the mode is left as it was.
 
@@ -276,7 +275,7 @@ def measure(
     return [Score("hidden patches", "all", metric, value, float(low), float(high), count=len(errors))]
 
 
-def draw(model: face_mae.FaceMAE, folders: Sequence[FaceFolder], file: Path, *, split: str, margin: float) -> None:
+def draw(model: face_mae.FaceMAE, folders: Sequence[Faces], file: Path, *, split: str, margin: float) -> None:
     """Draw held-out faces, what the model saw of them, and what it made of that, in evaluation mode."""
     training = model.training
     model.eval()
@@ -290,7 +289,7 @@ def draw(model: face_mae.FaceMAE, folders: Sequence[FaceFolder], file: Path, *, 
 
 def card(config: Config, sets: Sequence[FaceSet], scores: Sequence[Score]) -> str:
     """The model card: what the weights learned from, what they were measured on, what they are for."""
-    folders = " ".join(f"worlds/{Path(folder).name}" for folder in config.data)
+    folders = data_flags(config.data, "--data")
     flags = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
     names = ("backbone", "image_size", "backbone_width", "backbone_depth", "backbone_heads")
     return CARD.format(
@@ -302,7 +301,7 @@ def card(config: Config, sets: Sequence[FaceSet], scores: Sequence[Score]) -> st
         steps=f"{config.fit.steps:,}",
         batch=config.batch_size,
         seed=config.fit.seed,
-        command=f"semeia train face_mae --data {folders} --out runs/face_mae{flags}",
+        command=f"semeia train face_mae {folders} --out runs/face_mae{flags}",
         table=score_table(scores) if scores else "Nothing: the data have no test split.",
     )
 

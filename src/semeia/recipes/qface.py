@@ -28,8 +28,10 @@ from accelerate import PartialState
 from semeia import checkpoint
 from semeia.data.augment import Augmentation
 from semeia.data.feeds import Balance, FaceFeed, FaceSet, labelled_units, mixture, positive_units, rarity_weights
+from semeia.data.formats.face_files import Faces
 from semeia.data.formats.faces import FaceFolder, read_manifest
 from semeia.evaluate import ERROR, MEAN_BP4D, SUMMARIES, Score, calibrate, evaluate_faces, score_table, vocabulary
+from semeia.face_sets import FaceData, data_flags, open_faces
 from semeia.files import write_whole
 from semeia.recipes.face_mae import load_prior
 from semeia.records import SemeiaError
@@ -44,16 +46,16 @@ class Config:
 
     model: qface.Config = field(default_factory=qface.Config)
     """The network."""
-    data: tuple[str, ...] = ()
-    """Folders in the face format; several are mixed within every batch."""
-    test_data: tuple[str, ...] = ()
-    """Folders whose test split makes the card's first table; by default that of ``data``."""
+    data: FaceData = field(default_factory=FaceData)
+    """Labelled faces; several sets are mixed within every batch."""
+    test_data: FaceData = field(default_factory=FaceData)
+    """Faces whose test split makes the card's first table; by default that of ``data``."""
     other_data: tuple[str, ...] = ()
     """Folders of an other-looking world, whose test split makes the card's second table. They never train anything."""
     prior: str | None = None
     """Checkpoint of ``face_mae``, by name or folder, whose encoder the backbone starts from; none: random weights."""
     shares: tuple[float, ...] | None = None
-    """Part of each batch that each folder fills; equal parts by default."""
+    """Part of each batch that each set fills, in the order of the fields of ``data``; equal parts by default."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """What is done to the pictures in training."""
     batch_size: int = 64
@@ -126,9 +128,9 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     Raises:
         SemeiaError: No data, data without a train or test split, or other-looking data that does not look so.
     """
-    sets = open_sets(config)
-    folders = [s.folder for s in sets]
-    held_out = {USUAL: [FaceFolder(folder) for folder in config.test_data] or folders}
+    data = open_faces(config.data, progress=progress)
+    sets = mixture("qface", data, config.shares, balance=config.balance)
+    held_out: dict[str, list[Faces]] = {USUAL: open_faces(config.test_data, progress=progress) or data}
     if config.other_data:
         held_out[OTHER] = open_other(config.other_data)
     torch.manual_seed(config.fit.seed)
@@ -148,7 +150,7 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
         seed=config.fit.seed,
     )
     optimizers = adamw(model, lr=config.learning_rate, weight_decay=config.weight_decay, layer_decay=config.layer_decay)
-    watched = [folder for folder in folders if len(folder.select("val"))]
+    watched = with_split(data, "val")
 
     def validate(task: qface.QFace) -> dict[str, float]:
         scores = evaluate_faces(task, watched, split="val", limit=config.validate, rounds=0)
@@ -170,10 +172,12 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     if watched and config.model.calibrated:
         calibrate(model, watched)
     tables = {
-        name: evaluate_faces(model, folders, split="test", limit=config.test, rounds=config.rounds)
-        for name, folders in held_out.items()
+        name: evaluate_faces(model, with_split(faces, "test"), split="test", limit=config.test, rounds=config.rounds)
+        for name, faces in held_out.items()
     }
-    checkpoint.save(out, system="qface", config=config.model, state=model.state_dict(), card=card(config, sets, tables))
+    used = [*data, *(faces for name in held_out for faces in held_out[name] if faces not in data)]
+    text = card(config, sets, used, tables)
+    checkpoint.save(out, system="qface", config=config.model, state=model.state_dict(), card=text)
     scores = {name: [score.as_dict() for score in table] for name, table in tables.items()}
     write_whole(out.parent / "scores.json", json.dumps(scores, indent=1).encode())
     return out
@@ -186,29 +190,36 @@ def summary(score: Score) -> str:
 
 def evaluate(
     weights: str | Path,
-    data: Sequence[str | Path],
+    data: FaceData,
     *,
     split: str = "test",
     limit: int | None = None,
     rounds: int = 1000,
 ) -> list[Score]:
-    """Score bundled weights or a checkpoint folder on a split of data sets."""
+    """Score bundled weights or a checkpoint folder on a split of data sets; sets without that split are left out.
+
+    Raises:
+        SemeiaError: No data, or no set has the split.
+    """
     model, _ = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build, later=qface.ADDED)
-    return evaluate_faces(model, [FaceFolder(folder) for folder in data], split=split, limit=limit, rounds=rounds)
+    opened = open_faces(data)
+    if not opened:
+        raise SemeiaError("qface: expected at least one folder of faces (--data FOLDER), found none")
+    return evaluate_faces(model, with_split(opened, split) or opened, split=split, limit=limit, rounds=rounds)
 
 
-def open_sets(config: Config) -> list[FaceSet]:
-    """The training sets with their shares, drawn as the recipe balances them."""
-    return mixture("qface", config.data, config.shares, balance=config.balance)
+def with_split(data: Sequence[Faces], split: str) -> list[Faces]:
+    """Those of some data sets that have a split."""
+    return [faces for faces in data if len(faces.select(split))]
 
 
-def open_other(folders: Sequence[str]) -> list[FaceFolder]:
+def open_other(folders: Sequence[str]) -> list[Faces]:
     """Folders of another look than the usual one.
 
     Raises:
         SemeiaError: A rendered world of the usual look: its numbers would pass for those of a change of look.
     """
-    opened = [FaceFolder(folder) for folder in folders]
+    opened: list[Faces] = [FaceFolder(folder) for folder in folders]
     for folder in opened:
         look = world(folder).get("look", "usual")
         if world(folder) and look != "other":
@@ -234,18 +245,17 @@ def rarity(sets: Sequence[FaceSet], model: qface.Config, *, power: float = 0.5) 
     return (((1 - share) / share) ** power).clip(0.5, 4).astype(np.float32)
 
 
-def card(config: Config, sets: Sequence[FaceSet], tables: Mapping[str, Sequence[Score]]) -> str:
+def card(config: Config, sets: Sequence[FaceSet], used: Sequence[Faces], tables: Mapping[str, Sequence[Score]]) -> str:
     """The model card: what the weights learned from, what they were measured on, what they cannot tell.
 
     Args:
         config: Of the training.
         sets: What trained.
+        used: What trained, calibrated or was measured on.
         tables: Scores by the name of their table, ``USUAL`` and ``OTHER``.
     """
-    named = dict.fromkeys((*config.data, *config.test_data, *config.other_data))
-    folders = [FaceFolder(folder) for folder in named]
     sizes = " and ".join(f"{len(s.folder.select(s.split)):,} images of {s.folder.folder.name}" for s in sets)
-    rendered = all(world(folder) for folder in folders)
+    rendered = all(world(faces) for faces in used)
     return CARD.format(
         expressions=", ".join(config.model.expressions),
         units=", ".join(config.model.action_units),
@@ -255,7 +265,7 @@ def card(config: Config, sets: Sequence[FaceSet], tables: Mapping[str, Sequence[
         steps=f"{config.fit.steps:,}",
         batch=config.batch_size,
         seed=config.fit.seed,
-        commands="\n".join([*map(made_by, folders), trained_by(config)]),
+        commands="\n".join([*dict.fromkeys(map(made_by, used)), trained_by(config)]),
         meaning=RENDERED if rendered else "",
         limits=RENDERED_LIMITS if rendered else "",
         prior="" if config.prior is None else " The backbone started from a masked autoencoder (face_mae).",
@@ -269,41 +279,39 @@ def _table(name: str, scores: Sequence[Score]) -> str:
     return TABLE.format(name=name, table=score_table(scores), weak=weakest(scores))
 
 
-def world(folder: FaceFolder) -> dict[str, Any]:
+def world(faces: Faces) -> dict[str, Any]:
     """Settings of the rendered world that a folder is, or nothing where it is none."""
     try:
-        manifest = read_manifest(folder.folder)
+        manifest = read_manifest(faces.folder)
     except SemeiaError:
         return {}
     return manifest["settings"] if manifest.get("world") == "faces" else {}
 
 
-def made_by(folder: FaceFolder) -> str:
+def made_by(faces: Faces) -> str:
     """The command that makes a folder, as its manifest tells."""
-    settings = world(folder)
+    settings = world(faces)
     if not settings:
-        return f"# {folder.folder.name} was given"
+        return f"# {faces.folder.name} was given"
     named = ("count", "seed", "size", "shots", "look", "policy", "renderer", "samples", "split")
     flags = " ".join(f"--{flag} {settings[flag]}" for flag in named if settings.get(flag))
     variant = f", {settings['variant']}" if settings.get("variant") else ""
-    return f"semeia make faces worlds/{folder.folder.name} {flags}    # world version {settings['version']}{variant}"
+    return f"semeia make faces worlds/{faces.folder.name} {flags}    # world version {settings['version']}{variant}"
 
 
 def trained_by(config: Config) -> str:
     """The commands that train these weights from the scale ``small``; of other changes, only the length is told."""
-    data = folders = " ".join(f"worlds/{Path(folder).name}" for folder in config.data)
+    flags = data = data_flags(config.data, "--data")
     if config.shares:
-        folders += f" --shares '{json.dumps(config.shares)}'"
-    for flag, named in (("test_data", config.test_data), ("other_data", config.other_data)):
-        if named:
-            folders += f" --{flag} '{json.dumps([f'worlds/{Path(folder).name}' for folder in named])}'"
+        flags += f" --shares '{json.dumps(config.shares)}'"
+    flags += data_flags(config.test_data, " --test_data.faces")
+    if config.other_data:
+        flags += f" --other_data '{json.dumps([f'worlds/{Path(folder).name}' for folder in config.other_data])}'"
     if config.prior is not None:
-        folders += f" --prior {config.prior if config.prior == 'face_mae' else 'runs/face_mae/checkpoint'}"
-    flags = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
-    before = (
-        f"semeia train face_mae --data {data} --out runs/face_mae\n" if config.prior not in (None, "face_mae") else ""
-    )
-    return f"{before}semeia train qface --data {folders} --out runs/qface{flags}"
+        flags += f" --prior {config.prior if config.prior == 'face_mae' else 'runs/face_mae/checkpoint'}"
+    steps = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
+    before = f"semeia train face_mae {data} --out runs/face_mae\n" if config.prior not in (None, "face_mae") else ""
+    return f"{before}semeia train qface {flags} --out runs/qface{steps}"
 
 
 def weakest(scores: Sequence[Score]) -> str:

@@ -152,6 +152,15 @@ class FaceColumns:
         stacked = [self.numbers.get(name, missing) for name in columns]
         return np.stack(stacked, 1) if stacked else np.empty((len(self), 0))
 
+    def take(self, rows: np.ndarray) -> FaceColumns:
+        """Some of the faces, by their rows or by a mask (N,)."""
+        return FaceColumns(
+            texts={name: column[rows] for name, column in self.texts.items()},
+            numbers={name: column[rows] for name, column in self.numbers.items()},
+            landmarks=self.landmarks[rows],
+            visibility=self.visibility[rows],
+        )
+
     def labels(self, row: int) -> FaceLabels:
         """The labels of one face. Where only some angles of the pose are known, the others are NaN."""
         known = {name: float(column[row]) for name, column in self.numbers.items() if not np.isnan(column[row])}

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from semeia.data.formats.face_columns import FaceColumns, columns_of, table
+from semeia.data.formats.faces import FaceFolder
 from semeia.records import FaceLabels, SemeiaError
 
 Row = tuple[FaceLabels, Path, Mapping[str, Any]]
@@ -70,6 +73,15 @@ class FaceFiles:
         """What else the data set says of one face."""
         return self.columns.extra(index)
 
+    def take(self, rows: np.ndarray, *, landmarks: np.ndarray | None = None) -> Self:
+        """Some of the faces, by their numbers; with other landmarks (rows, 68, 2) in pixels where they are given."""
+        some = copy(self)
+        some.columns = self.columns.take(rows)
+        if landmarks is not None:
+            some.columns = replace(some.columns, landmarks=landmarks)
+        some.pictures = [self.pictures[row] for row in rows]
+        return some
+
     def image(self, index: int) -> np.ndarray:
         """The picture of one face, (H, W, 3) uint8, EXIF orientation applied.
 
@@ -83,6 +95,10 @@ class FaceFiles:
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise SemeiaError(f"{path}: expected a JPEG, PNG or BMP picture, found one that cannot be decoded "
                               f"({error}); copy it again or drop its row") from error  # fmt: skip
+
+
+Faces = FaceFolder | FaceFiles
+"""What feeds and evaluation read from."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------

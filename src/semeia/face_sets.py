@@ -1,0 +1,100 @@
+"""The labelled faces that a person holds: one field a data set, opened and cropped alike.
+
+    FaceData(faces=("worlds/faces",), rafdb="/data/RAF-DB", fold=2)  ->  faces with splits, landmarks and labels
+
+On the command line each field is a flag: ``--data.rafdb PATH``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from semeia.data.formats import affectnet, bp4d, celeba, disfa, morph, rafdb, utkface, w300lp
+from semeia.data.formats.face_files import FaceFiles, Faces
+from semeia.data.formats.faces import FaceFolder
+from semeia.locate import located
+
+
+@dataclass(frozen=True)
+class FaceData:
+    """Folders of labelled faces, each in the layout of its data set. Any of them may be given, several are mixed."""
+
+    faces: tuple[str, ...] = ()
+    """Folders in this library's face format, as ``semeia make faces`` writes them."""
+    rafdb: str | None = None
+    """RAF-DB basic: seven expressions, splits train and test."""
+    affectnet: str | None = None
+    """AffectNet: eight expressions, valence and arousal, splits train and val."""
+    celeba: str | None = None
+    """CelebA: forty attributes, splits train, val and test."""
+    utkface: str | None = None
+    """UTKFace: age and gender; splits by a hash of the name."""
+    morph: str | None = None
+    """MORPH: age and gender; five folds of persons."""
+    w300lp: str | None = None
+    """300W-LP: pose and landmarks, split train."""
+    aflw2000: str | None = None
+    """AFLW2000-3D: pose and landmarks, split test."""
+    bp4d: str | None = None
+    """BP4D: twelve action units; three folds of persons."""
+    disfa: str | None = None
+    """DISFA: intensities of eight action units; three folds of persons."""
+    fold: int = 1
+    """Fold that is the test split: 1 to 3 of BP4D and DISFA, 1 to 5 of MORPH."""
+
+
+READERS: Mapping[str, Callable[[str, int], FaceFiles]] = {
+    "rafdb": lambda folder, _: rafdb.read(folder),
+    "affectnet": lambda folder, _: affectnet.read(folder),
+    "celeba": lambda folder, _: celeba.read(folder),
+    "utkface": lambda folder, _: utkface.read(folder),
+    "morph": lambda folder, fold: morph.read(folder, fold=fold - 1),
+    "w300lp": lambda folder, _: w300lp.read(folder),
+    "aflw2000": lambda folder, _: w300lp.read(folder),
+    "bp4d": lambda folder, fold: bp4d.read(folder, fold=fold, val=True),
+    "disfa": lambda folder, fold: disfa.read(folder, fold=fold, val=True),
+}
+"""How each data set is opened, given its folder and the fold."""
+
+
+def real_sets(data: FaceData) -> dict[str, str]:
+    """Name and folder of each real data set that is named."""
+    folders = {name: getattr(data, name) for name in READERS}
+    return {name: folder for name, folder in folders.items() if folder is not None}
+
+
+def open_faces(data: FaceData, *, progress: bool = True) -> list[Faces]:
+    """Open everything that is named, in the order of the fields.
+
+    Pictures that come without landmarks are searched for faces once; see ``locate.located``.
+
+    Args:
+        data: The folders.
+        progress: Show a bar on stderr while faces are searched.
+
+    Raises:
+        SemeiaError: A folder is not laid out as expected; names the first wrong file.
+    """
+    opened: list[Faces] = [FaceFolder(folder) for folder in data.faces]
+    read = (READERS[name](folder, data.fold) for name, folder in real_sets(data).items())
+    return opened + [_located(faces, show=progress) for faces in read]
+
+
+def data_flags(data: FaceData, flag: str) -> str:
+    """The flags that name some data; folders of the face format by their place below ``worlds``."""
+    folders = [f"worlds/{Path(folder).name}" for folder in data.faces]
+    words = [f"{flag} {' '.join(folders)}"] if folders else []
+    return " ".join(words + [f"--data.{name} {Path(folder).name}" for name, folder in real_sets(data).items()])
+
+
+def _located(faces: FaceFiles, *, show: bool) -> FaceFiles:
+    """The faces with landmarks, behind a bar."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
+        task = bar.add_task(f"finding faces in {Path(faces.folder).name}", total=None)
+        return located(faces, progress=lambda done, of: bar.update(task, completed=done, total=of))
