@@ -68,13 +68,13 @@ def evaluate_faces(
     rounds: int = 1000,
     batch_size: int = 64,
 ) -> list[Score]:
-    """Read a split, every task from its own crop, and score every label.
+    """Read a split, every task from its own crop, and score every label that any face has.
 
     Crops are cut by the labelled landmarks, not by the finder's, whose errors are therefore not in the scores.
 
     Args:
         model: Q-Face, on its device; left as it was (training or evaluation mode).
-        folders: Data sets; their splits are read one after the other.
+        folders: Data sets; their splits are read one after the other. None give no scores.
         split: ``train``, ``val`` or ``test``.
         limit: At most this many images of each folder.
         rounds: Of the bootstrap over identities; 0 gives no intervals.
@@ -83,6 +83,8 @@ def evaluate_faces(
     Raises:
         SemeiaError: A folder has no image in the split.
     """
+    if not folders:
+        return []
     training = model.training
     model.eval()
     truth, answer, people = _read(model, folders, split=split, limit=limit, batch_size=batch_size)
@@ -90,12 +92,13 @@ def evaluate_faces(
     unit_threshold, attribute_threshold = _thresholds(model)
     present = (answer["au_probability"] >= unit_threshold).astype(float)
     balanced = (answer["attributes"] >= attribute_threshold).astype(float)
-    return [
+    scores = [
         *_expression_scores(truth, answer, people, model.config.expressions, rounds),
         *_unit_scores(truth, answer, present, people, model.config.action_units, rounds),
         *_attribute_scores(truth, answer, balanced, people, model.config.attributes, rounds),
         *_number_scores(truth, answer, people, rounds),
     ]
+    return [score for score in scores if not np.isnan(score.value)]
 
 
 def calibrate(

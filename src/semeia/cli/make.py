@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 
+LAYOUTS = ("rafdb", "affectnet", "celeba", "utkface", "morph", "w300lp", "aflw2000", "bp4d", "disfa")
+"""Of ``data.synthetic.as_layout``, which is too heavy to be imported for ``--help``."""
+
 
 def run(arguments: list[str]) -> int:
     """Make the data set; see ``semeia make --help``."""
     parser = argparse.ArgumentParser(
         prog="semeia make",
         description="Render labelled faces into a folder. The same flags make the same bytes; a run that was stopped "
-        "goes on where it was. Needs the extra: pip install 'semeia[synthetic]'.",
+        "goes on where it was. Needs the extra: pip install 'semeia[synthetic]'. Or lay rendered faces out as a real "
+        "data set, to try a training: semeia make rafdb OUT --faces FOLDER.",
     )
-    parser.add_argument("what", choices=("faces",))
+    parser.add_argument("what", choices=("faces", *LAYOUTS))
     parser.add_argument("out", metavar="OUT", help="folder of the data set")
-    parser.add_argument("--count", type=int, required=True, help="number of images")
+    parser.add_argument("--count", type=int, help="number of images (in a layout, at most; default: all of FOLDER)")
+    parser.add_argument("--faces", metavar="FOLDER", help="rendered faces that are laid out as a real data set")
     parser.add_argument("--seed", type=int, default=0, help="another seed makes other people (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--size", type=int, default=144, help="side of an image in pixels (default: %(default)s)")
@@ -41,6 +46,15 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--split", choices=("train", "val", "test"), help="of all images (default: 80/10/10 by person)")
     parser.add_argument("--first-identity", type=int, default=0, help="number of the first person, to add other people")
     args = parser.parse_args(arguments)
+    if (args.what == "faces") is (args.faces is not None):
+        parser.error("--faces FOLDER goes with a layout, and a layout needs it")
+    if args.what != "faces":
+        from semeia.data.synthetic.as_layout import write_layout
+
+        print(f"{args.out}: {write_layout(args.what, args.faces, args.out, count=args.count)} images")
+        return 0
+    if args.count is None:
+        parser.error("faces are rendered as many as --count says; give it")
 
     from semeia.data.synthetic.faces.make import make_faces
 
