@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -46,20 +47,23 @@ class FaceData:
     """DISFA: intensities of eight action units; three folds of persons."""
     fold: int = 1
     """Fold that is the test split: 1 to 3 of BP4D and DISFA, 1 to 5 of MORPH."""
+    missing: Literal["refuse", "skip"] = "refuse"
+    """Whether labelled pictures that are not there stop the reading (AffectNet, BP4D, DISFA), and names that tell no
+    label (UTKFace)."""
 
 
-READERS: Mapping[str, Callable[[str, int], FaceFiles]] = {
+READERS: Mapping[str, Callable[[str, FaceData], FaceFiles]] = {
     "rafdb": lambda folder, _: rafdb.read(folder),
-    "affectnet": lambda folder, _: affectnet.read(folder),
+    "affectnet": lambda folder, how: affectnet.read(folder, skip_missing=how.missing == "skip"),
     "celeba": lambda folder, _: celeba.read(folder),
-    "utkface": lambda folder, _: utkface.read(folder),
-    "morph": lambda folder, fold: morph.read(folder, fold=fold - 1),
+    "utkface": lambda folder, how: utkface.read(folder, skip_malformed=how.missing == "skip"),
+    "morph": lambda folder, how: morph.read(folder, fold=how.fold - 1),
     "w300lp": lambda folder, _: w300lp.read(folder),
     "aflw2000": lambda folder, _: w300lp.read(folder),
-    "bp4d": lambda folder, fold: bp4d.read(folder, fold=fold, val=True),
-    "disfa": lambda folder, fold: disfa.read(folder, fold=fold, val=True),
+    "bp4d": lambda folder, how: bp4d.read(folder, fold=how.fold, val=True, missing=how.missing),
+    "disfa": lambda folder, how: disfa.read(folder, fold=how.fold, val=True, missing=how.missing),
 }
-"""How each data set is opened, given its folder and the fold."""
+"""How each data set is opened, given its folder and the rest."""
 
 
 def real_sets(data: FaceData) -> dict[str, str]:
@@ -81,7 +85,7 @@ def open_faces(data: FaceData, *, progress: bool = True) -> list[Faces]:
         SemeiaError: A folder is not laid out as expected; names the first wrong file.
     """
     opened: list[Faces] = [FaceFolder(folder) for folder in data.faces]
-    read = (READERS[name](folder, data.fold) for name, folder in real_sets(data).items())
+    read = (READERS[name](folder, data) for name, folder in real_sets(data).items())
     return opened + [_located(faces, show=progress) for faces in read]
 
 

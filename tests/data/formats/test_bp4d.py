@@ -197,7 +197,7 @@ def test_missing_files_are_named(tmp_path):
 
 def test_frames_without_pictures_are_skipped_on_demand_and_two_pictures_of_a_frame_are_refused(tmp_path):
     lay(tmp_path, frames=("2441.jpg",))
-    with pytest.raises(SemeiaError, match=r"2440\.jpg: not found; .* and 1 of 2 are missing"):
+    with pytest.raises(SemeiaError, match=r"2440\.jpg: not found; .* 1 of 2 are missing"):
         read(tmp_path)
     faces = read(tmp_path, missing="skip")
     assert [faces.labels(i).key for i in range(len(faces))] == ["F001/T1/2441"]

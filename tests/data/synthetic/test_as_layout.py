@@ -6,14 +6,14 @@ import pytest
 from semeia.cli import make
 from semeia.data.formats.faces import FaceFolder
 from semeia.data.synthetic.as_layout import LAYOUTS, write_layout
-from semeia.face_sets import READERS
+from semeia.face_sets import READERS, FaceData
 from semeia.records import SemeiaError
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout_is_read_back_with_pictures_and_labels(layout, faces, tmp_path):
     written = write_layout(layout, faces, tmp_path / "set", count=32)
-    back = READERS[layout](str(tmp_path / "set"), 1)
+    back = READERS[layout](str(tmp_path / "set"), FaceData())
     assert len(back) == written > 0
     assert back.image(0).shape == (64, 64, 3)
     face = back.labels(0)
@@ -23,7 +23,7 @@ def test_each_layout_is_read_back_with_pictures_and_labels(layout, faces, tmp_pa
 
 def test_persons_keep_apart_in_layouts_with_folds(faces, tmp_path):
     write_layout("disfa", faces, tmp_path / "set")
-    back = READERS["disfa"](str(tmp_path / "set"), 1)
+    back = READERS["disfa"](str(tmp_path / "set"), FaceData())
     persons = {row: set(back.columns.texts["identity"][back.select(row)]) for row in ("train", "val", "test")}
     assert all(persons.values())
     assert not persons["train"] & persons["test"]
@@ -31,7 +31,7 @@ def test_persons_keep_apart_in_layouts_with_folds(faces, tmp_path):
 
 def test_intensities_of_disfa_are_whole_and_those_of_the_source(faces, tmp_path):
     write_layout("disfa", faces, tmp_path / "set")
-    back, source = READERS["disfa"](str(tmp_path / "set"), 1), FaceFolder(faces)
+    back, source = READERS["disfa"](str(tmp_path / "set"), FaceData()), FaceFolder(faces)
     assert back.labels(0).au_intensity["AU12"] == round(source.labels(0).au_intensity["AU12"])
 
 

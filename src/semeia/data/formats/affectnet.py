@@ -47,9 +47,9 @@ from semeia.data.formats.face_files import (
     existing,
     lines_of,
     number_in,
+    picture_bytes,
     records_of,
 )
-from semeia.data.formats.w300lp import picture_bytes
 from semeia.files import writable_folder, write_whole
 from semeia.records import Box, FaceLabels, SemeiaError
 

@@ -30,8 +30,7 @@ from typing import Literal
 
 import numpy as np
 
-from semeia.data.formats.face_files import PICTURES, FaceFiles, existing, lines_of, no_shared_persons
-from semeia.data.formats.w300lp import picture_bytes
+from semeia.data.formats.face_files import PICTURES, FaceFiles, existing, lines_of, no_shared_persons, picture_bytes
 from semeia.files import writable_folder, write_whole
 from semeia.records import FaceLabels, SemeiaError
 

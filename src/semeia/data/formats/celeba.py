@@ -27,8 +27,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from semeia.data.formats.face_files import FaceFiles, Row, existing, lines_of, whole_number_in
-from semeia.data.formats.w300lp import picture_bytes
+from semeia.data.formats.face_files import FaceFiles, Row, existing, lines_of, picture_bytes, whole_number_in
 from semeia.files import writable_folder, write_whole
 from semeia.ops.faces import five_from_68
 from semeia.records import FaceLabels, SemeiaError

@@ -33,8 +33,7 @@ from typing import Any, Literal
 import numpy as np
 
 from semeia.data.formats.bp4d import numbered_pictures, split_of
-from semeia.data.formats.face_files import FaceFiles, existing, lines_of, no_shared_persons
-from semeia.data.formats.w300lp import picture_bytes
+from semeia.data.formats.face_files import FaceFiles, existing, lines_of, no_shared_persons, picture_bytes
 from semeia.files import writable_folder, write_whole
 from semeia.records import FaceLabels, SemeiaError
 

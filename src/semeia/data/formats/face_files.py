@@ -9,11 +9,12 @@ Shapes      N faces   H, W pixels
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -101,6 +102,20 @@ Faces = FaceFolder | FaceFiles
 """What feeds and evaluation read from."""
 
 
+def picture_bytes(image: np.ndarray, suffix: Literal[".jpg", ".png"], *, what: str) -> bytes:
+    """A picture (H, W, 3) uint8 as the bytes of a file.
+
+    Raises:
+        SemeiaError: It is no such picture; the error begins with ``what``.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise SemeiaError(f"{what}: expected a picture (H, W, 3) uint8, found {image.shape} {image.dtype}; convert it")
+    stream = io.BytesIO()
+    options = {"format": "JPEG", "quality": 95, "subsampling": 0} if suffix == ".jpg" else {"format": "PNG"}
+    Image.fromarray(image).save(stream, **options)
+    return stream.getvalue()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Text files of labels
 
@@ -135,10 +150,12 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         SemeiaError: It cannot be read as UTF-8 text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SemeiaError(f"{path}: expected a text file of labels, found one that cannot be read ({error})") from error
-    return ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
 
 
 def records_of(path: Path, columns: Sequence[str], *, separator: str = ",") -> Iterator[tuple[int, dict[str, str]]]:

@@ -29,8 +29,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from semeia.data.formats.face_files import FaceFiles, existing, no_shared_persons, number_in, records_of
-from semeia.data.formats.w300lp import picture_bytes
+from semeia.data.formats.face_files import FaceFiles, existing, no_shared_persons, number_in, picture_bytes, records_of
 from semeia.files import writable_folder, write_whole
 from semeia.records import FaceLabels, SemeiaError
 

@@ -22,8 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-from semeia.data.formats.face_files import FaceFiles, existing, lines_of, whole_number_in
-from semeia.data.formats.w300lp import picture_bytes
+from semeia.data.formats.face_files import FaceFiles, existing, lines_of, picture_bytes, whole_number_in
 from semeia.files import writable_folder, write_whole
 from semeia.records import FaceLabels, SemeiaError
 

@@ -29,8 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semeia.data.formats.face_files import PICTURES, FaceFiles, Row, lines_of
-from semeia.data.formats.w300lp import picture_bytes
+from semeia.data.formats.face_files import PICTURES, FaceFiles, Row, lines_of, picture_bytes
 from semeia.files import writable_folder, write_whole
 from semeia.records import FaceLabels, SemeiaError
 

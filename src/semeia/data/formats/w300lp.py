@@ -31,7 +31,6 @@ Shapes      N faces
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import re
 import struct
@@ -43,9 +42,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from semeia.data.formats.face_files import PICTURES, FaceFiles
+from semeia.data.formats.face_files import PICTURES, FaceFiles, picture_bytes
 from semeia.files import whole_file, writable_folder, write_whole
 from semeia.records import FaceLabels, Pose, SemeiaError
 
@@ -444,17 +442,3 @@ def _label_file(labels: FaceLabels, *, flat: bool) -> bytes:
         "Pose_Para": np.concatenate([angles, [[0, 0, 0, 1]]], 1),
         **({"pt3d_68": np.concatenate([place, np.zeros((1, POINTS))])} if flat else {"pt2d": place}),
     })  # fmt: skip
-
-
-def picture_bytes(image: np.ndarray, suffix: Literal[".jpg", ".png"], *, what: str) -> bytes:
-    """A picture (H, W, 3) uint8 as the bytes of a file.
-
-    Raises:
-        SemeiaError: It is no such picture; the error begins with ``what``.
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise SemeiaError(f"{what}: expected a picture (H, W, 3) uint8, found {image.shape} {image.dtype}; convert it")
-    stream = io.BytesIO()
-    options = {"format": "JPEG", "quality": 95, "subsampling": 0} if suffix == ".jpg" else {"format": "PNG"}
-    Image.fromarray(image).save(stream, **options)
-    return stream.getvalue()
