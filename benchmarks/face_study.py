@@ -122,7 +122,9 @@ def learning_study(config: recipe.Config, prior: str | None) -> Study:
     changes: dict[str, dict[str, Any]] = {
         "positives weighed alike": {"rarity": 0.0},
         "faces drawn alike": {"balance": "none"},
-        "no dropout": {"model": replace(config.model, dropout=0.0, drop_path=0.0)},
+        "queries that start from nothing": {"model": replace(config.model, summary=0)},
+        "aligned crops that move as far as upright ones": {"augmentation": replace(config.augmentation, aligned=1.0)},
+        "no finer map of the stem": {"model": replace(config.model, taps=config.model.taps[1:])},
         "stronger augmentation": {"augmentation": Augmentation()},
         "more upright faces": {"aligned": 0.5},
         "action units weigh double": {"model": replace(config.model, weights=_doubled(config.model.weights))},
