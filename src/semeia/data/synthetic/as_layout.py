@@ -46,9 +46,8 @@ def write_layout(layout: str, source: str | Path, out: str | Path, *, count: int
 
     def counted() -> Faces:
         nonlocal written
-        rows = np.arange(len(folder))
-        if count is not None and count < len(folder):
-            rows = rows[np.arange(count) * len(folder) // count]
+        size = len(folder) if count is None else min(count, len(folder))
+        rows = [place * len(folder) // size for place in range(size)]
         for sample in LAYOUTS[layout]((folder.labels(row), folder.image(row)) for row in rows):
             written += 1
             yield sample
