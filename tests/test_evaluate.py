@@ -9,7 +9,7 @@ from semeia.data.formats.faces import FaceFolder
 from semeia.systems import qface
 
 TINY = qface.Config(
-    image_size=32, taps=(0, 1, 2), backbone_width=48, backbone_depth=3, width=48, heads=4, hidden=64,
+    image_size=32, taps=(0, 1, 2), backbone_width=48, backbone_depth=1, width=48, heads=4, hidden=64,
     age_reading="number",
 )  # fmt: skip
 

@@ -87,7 +87,7 @@ def evaluate_faces(
         return []
     training = model.training
     model.eval()
-    truth, answer, people = _read(model, folders, split=split, limit=limit, batch_size=batch_size)
+    truth, answer, people = read_split(model, folders, split=split, limit=limit, batch_size=batch_size)
     model.train(training)
     unit_threshold, attribute_threshold = _thresholds(model)
     present = (answer["au_probability"] >= unit_threshold).astype(float)
@@ -200,7 +200,7 @@ def _known(batch: dict[str, Tensor], name: str) -> np.ndarray:
     return batch[name].masked_fill(~batch[f"{name}_mask"], torch.nan).numpy()
 
 
-def _read(
+def read_split(
     model: qface.QFace, folders: Sequence[Faces], *, split: str, limit: int | None, batch_size: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
     """Truths with NaN (expression: -1) where unlabelled, answers, and the identity of each image."""

@@ -9,7 +9,7 @@ from semeia import checkpoint
 from semeia.systems import qface
 
 TINY = qface.Config(
-    image_size=32, taps=(0, 1, 2), backbone_width=48, backbone_depth=3, width=48, heads=4, hidden=64,
+    image_size=32, taps=(0, 1, 2), backbone_width=48, backbone_depth=1, width=48, heads=4, hidden=64,
     expressions=("neutral", "happiness", "anger"), action_units=("AU06", "AU12"), attributes=("Male",),
     dropout=0.0, drop_path=0.0,
 )  # fmt: skip
@@ -66,6 +66,23 @@ def test_every_fusion_answers_every_task(fusion):
     assert out["pose"].shape == (2, 3)
     assert out["maps"].shape == (2, LABELS, 2, 2)
     assert len(net.labels()) == LABELS
+
+
+@pytest.mark.parametrize(("reading", "queries"), [("task_queries", 5), ("one_query", 1), ("pooled", 0)])
+def test_every_reading_answers_every_task_and_learns(reading, queries):
+    net = model(reading=reading)
+    assert len(net.queries) == queries
+    answer = net.eval().predict(torch.rand(2, 3, 32, 32), maps=True)
+    assert answer["expression"].shape == (2, 3)
+    assert answer["maps"].shape == (2, LABELS, 2, 2)
+    net.train()(everything())["loss"].backward()
+    assert not [name for name, p in net.decoder.named_parameters() if p.grad is None]
+
+
+def test_queries_start_from_nothing_where_there_is_no_summary():
+    net = model(summary=0)
+    assert net.summary is None
+    assert net.eval().predict(torch.rand(2, 3, 32, 32))["age"].shape == (2,)
 
 
 def test_attention_maps_sum_to_one():

@@ -15,11 +15,6 @@ from torch import Tensor, nn
 from semeia.nn.query_attention import QueryDecoder
 
 
-def asked_by_label(counts: Sequence[int]) -> list[int]:
-    """The query of each label: its own."""
-    return list(range(sum(counts)))
-
-
 def asked_by_task(counts: Sequence[int]) -> list[int]:
     """The query of each label: its task's; ``counts`` are the labels of each task."""
     return [task for task, count in enumerate(counts) for _ in range(count)]

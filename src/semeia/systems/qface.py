@@ -15,7 +15,7 @@ Shapes      B images   H, W pixels   S taps   C_s channels of a tap   N tokens  
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -25,6 +25,7 @@ from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
 from semeia.nn.query_attention import QueryDecoder
+from semeia.nn.shared_readings import GroupedQueries, PooledReading, asked_by_task, asked_once
 from semeia.nn.stages import Stages, stages
 from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, PRESENT
 from semeia.task import Task
@@ -80,6 +81,9 @@ class Config:
     """How the taps become one map. [default: closest reading of the abstract; the formula is unknown]"""
     width: int = 192
     """D, the width of queries and fused tokens. [default: Faceptor has 256; smaller for the bundled size]"""
+    reading: Literal["label_queries", "task_queries", "one_query", "pooled"] = "label_queries"
+    """What labels are read by: a query each, one a task, one for all, or the mean of the map. [inferred: the abstract's
+    "label queries"; the others are arms of its claims]"""
     layers: int = 1
     """Query layers. [default: for two cores; Query2Label has 2]"""
     heads: int = 6
@@ -339,7 +343,9 @@ class QFace(Task):
         backbone: The tapped backbone.
         fusion: Taps to tokens.
         summary: Tokens to what the queries start from, if anything.
-        decoder: Queries that read the tokens.
+        decoder: Reads the tokens for every label.
+        queries: How many queries it reads by.
+        grid: Tokens along a side of the map.
     """
 
     mean: Tensor
@@ -348,18 +354,18 @@ class QFace(Task):
     same_task: Tensor
 
     def __init__(
-        self, config: Config, *, backbone: Stages, fusion: nn.Module, summary: Summary | None, decoder: QueryDecoder,
-        grid: int,
+        self, config: Config, *, backbone: Stages, fusion: nn.Module, summary: Summary | None,
+        decoder: QueryDecoder | GroupedQueries | PooledReading, queries: int, grid: int,
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
         self.backbone, self.fusion, self.summary, self.decoder = backbone, fusion, summary, decoder
-        counts = (len(config.expressions), len(config.action_units), len(config.attributes), 1, len(ANGLES))
+        counts = label_counts(config)
         ends = torch.tensor(counts).cumsum(0).tolist()
         self.slots = {task: slice(end - n, end) for task, n, end in zip(TASKS, counts, ends, strict=True)}
         # Queries and positions begin large, so that each head looks at a few places of its own from the first step.
         # While they are small, attention is nearly even and all read the mean of the map.
-        self.queries = nn.Parameter(4 * torch.randn(ends[-1], config.width))
+        self.queries = nn.Parameter(4 * torch.randn(queries, config.width))
         self.position = nn.Parameter(2 * build_sincos2d_pos_embed([grid, grid], dim=config.width))  # (N, D)
         self.readout = LabelReadout(ends[-1], config.width)
         self.side_readout = nn.ModuleList(LabelReadout(len(config.action_units), config.width) for _ in "LR")
@@ -519,6 +525,52 @@ def weighted_bce(z: Tensor, target: Tensor, positive: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(z, target, reduction="none", pos_weight=positive.expand_as(z))
 
 
+def label_counts(config: Config) -> tuple[int, ...]:
+    """Labels of each task, in the order of ``TASKS``."""
+    return len(config.expressions), len(config.action_units), len(config.attributes), 1, len(ANGLES)
+
+
+def query_decoder(config: Config) -> QueryDecoder:
+    """The decoder of ``config``."""
+    return QueryDecoder(
+        config.width,
+        layers=config.layers,
+        heads=config.heads,
+        hidden=config.hidden,
+        dropout=config.dropout,
+        among_queries=config.among_queries,
+    )
+
+
+def label_queries(config: Config) -> tuple[int, QueryDecoder]:
+    """A query for every label, as the paper has it."""
+    return sum(label_counts(config)), query_decoder(config)
+
+
+def task_queries(config: Config) -> tuple[int, GroupedQueries]:
+    """A query for every task."""
+    return len(TASKS), GroupedQueries(query_decoder(config), asked_by_task(label_counts(config)))
+
+
+def one_query(config: Config) -> tuple[int, GroupedQueries]:
+    """One query for all labels."""
+    return 1, GroupedQueries(query_decoder(config), asked_once(label_counts(config)))
+
+
+def pooled(config: Config) -> tuple[int, PooledReading]:
+    """No query."""
+    return 0, PooledReading(
+        config.width, labels=sum(label_counts(config)), layers=config.layers, hidden=config.hidden,
+        dropout=config.dropout,
+    )  # fmt: skip
+
+
+READINGS: dict[str, Callable[[Config], tuple[int, Any]]] = {
+    "label_queries": label_queries, "task_queries": task_queries, "one_query": one_query, "pooled": pooled,
+}  # fmt: skip
+"""How many queries there are, and what reads by them."""
+
+
 def build(config: Config) -> QFace:
     """Build the model, every part spelled out once."""
     backbone = stages(
@@ -534,18 +586,13 @@ def build(config: Config) -> QFace:
     with torch.no_grad():
         _, (grid, _) = backbone.eval()(torch.zeros(1, 3, config.image_size, config.image_size))
     tokens = grid * grid * (len(config.taps) if config.fusion == "tokens" else 1)
+    queries, decoder = READINGS[config.reading](config)
     return QFace(
         config,
         backbone=backbone.train(),
         fusion=FUSIONS[config.fusion](backbone.widths, config.width),
         summary=Summary(tokens, config.width, config.summary) if config.summary else None,
-        decoder=QueryDecoder(
-            config.width,
-            layers=config.layers,
-            heads=config.heads,
-            hidden=config.hidden,
-            dropout=config.dropout,
-            among_queries=config.among_queries,
-        ),
+        decoder=decoder,
+        queries=queries,
         grid=grid,
     )
