@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from skimage.data import astronaut
 
 from semeia import checkpoint
 from semeia.systems import qface
@@ -252,3 +253,32 @@ def test_heads_look_at_different_places_from_the_first_step():
     maps = net.predict(torch.rand(1, 3, 64, 64), maps=True)["maps"][0].flatten(1)
     assert maps.max(1).values.mean() > 1.5 / maps.shape[1]  # the mean of four heads
     assert maps.std(0).mean() > 0.2 / maps.shape[1]
+
+
+@pytest.mark.slow
+def test_on_ten_thousand_random_crops_of_the_bundled_weights_occurrence_never_contradicts_intensity():
+    net, _ = checkpoint.load("qface", system="qface", kind=qface.Config, build=qface.build, later=qface.ADDED)
+    photo = torch.from_numpy(astronaut()).permute(2, 0, 1)[None].float() / 255
+    generator = torch.Generator().manual_seed(0)
+    present, intensity = [], []
+    for _ in range(40):
+        place = torch.rand(250, 3, generator=generator) * torch.tensor([0.5, 1.4, 1.4]) + torch.tensor(
+            [0.05, -0.7, -0.7]
+        )
+        turn = torch.zeros(250, 2, 3)
+        turn[:, 0, 0] = turn[:, 1, 1] = place[:, 0]
+        turn[:, :, 2] = place[:, 1:]
+        grid = torch.nn.functional.affine_grid(turn, [250, 3, 112, 112], align_corners=False)
+        crops = torch.nn.functional.grid_sample(photo.expand(250, -1, -1, -1), grid, align_corners=False)
+        noise = torch.rand(250, 3, 7, 7, generator=generator)
+        share = torch.rand(250, 1, 1, 1, generator=generator)
+        crops = share * crops + (1 - share) * torch.nn.functional.interpolate(noise, size=(112, 112))
+        answer = net.predict(crops)
+        present.append(answer["au_probability"] >= net.calibration.unit_threshold)
+        intensity.append(answer["au_intensity"])
+    said, strength = torch.cat(present), torch.cat(intensity)  # (10000, K)
+    assert said.shape[0] == 10_000
+    weakest_present = strength.masked_fill(~said, torch.inf).amin(0)
+    strongest_absent = strength.masked_fill(said, -torch.inf).amax(0)
+    assert (strongest_absent <= weakest_present + 1e-5).all()
+    assert (said.any(0) & ~said.all(0)).any()

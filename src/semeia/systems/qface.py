@@ -48,6 +48,7 @@ ADDED: dict[str, Any] = {
     "calibrated": False,
     "loose": ("pose",),
     "summary": 0,
+    "reading": "label_queries",
 }
 """Fields that ``Config`` did not always have, with what weights without them are."""
 
