@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from semeia.predict.clips import analyze_clip
     from semeia.predict.faces import analyze
     from semeia.records import ActionUnit, Box, FaceReading, FileReading, Pose, Readings, SemeiaError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PLACES = {
     "analyze": "semeia.predict.faces",
+    "analyze_clip": "semeia.predict.clips",
     "ActionUnit": "semeia.records",
     "Box": "semeia.records",
     "FaceReading": "semeia.records",
@@ -36,6 +38,7 @@ __all__ = [
     "SemeiaError",
     "__version__",
     "analyze",
+    "analyze_clip",
 ]
 
 

@@ -1,4 +1,4 @@
-"""``semeia analyze``: read the faces in photos and folders."""
+"""``semeia analyze``: read the faces in photos and folders, or in a clip."""
 
 from __future__ import annotations
 
@@ -12,9 +12,24 @@ if TYPE_CHECKING:
     from semeia.records import FileReading
 
 
+FOR_CLIPS = ("fps", "smooth", "gap", "plots")
+"""Flags that mean nothing for photos."""
+
+
 def run(arguments: list[str]) -> int:
     """Read, print and write as the flags say; see ``semeia analyze --help``."""
     args = _arguments(arguments)
+    from semeia.media.video import SUFFIXES
+
+    clips = [path for path in args.paths if Path(path).suffix.lower() in SUFFIXES and not Path(path).is_dir()]
+    if clips:
+        from semeia.cli.clips import run_clip
+
+        return run_clip(args)
+    if refused := [f"--{name}" for name in FOR_CLIPS if getattr(args, name) is not None]:
+        from semeia.records import SemeiaError
+
+        raise SemeiaError(f"{', '.join(refused)}: for a clip, found photos")
     from rich.console import Console
 
     from semeia.cli.cards import LIMITS, card, failures, summary
@@ -64,14 +79,17 @@ def run(arguments: list[str]) -> int:
 def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="semeia analyze",
-        description="Find every face in photos (JPEG, PNG, WebP) and read its expression, action units, attributes, "
-        "apparent age and head pose. Nothing is written unless a flag says so. docs/readings.md explains the answers.",
+        description="Find every face in photos (JPEG, PNG, WebP) or in a clip and read its expression, action units, "
+        "attributes, apparent age and head pose. Nothing is written unless a flag says so. docs/readings.md explains "
+        "the answers, docs/video.md those for a clip.",
         epilog="exit status: 0 all files answered, 1 some could not be read, 2 nothing could be answered",
     )
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a photo, or a folder that is searched for photos")
-    parser.add_argument("--out", metavar="FILE", help="write a table: .json, .csv or .parquet")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a photo, a folder of photos, or a clip")
+    parser.add_argument("--out", metavar="FILE", help="write a table: .json (photos alone), .csv or .parquet")
     parser.add_argument(
-        "--annotate", metavar="WHERE", help="write annotated pictures: a folder, or a .png for one photo"
+        "--annotate",
+        metavar="WHERE",
+        help="write annotated pictures: a folder, or a .png for one photo, or a .mp4, .mov or .mkv for a clip",
     )
     parser.add_argument("--attention", metavar="FOLDER", help="write pictures of where the model looked for each label")
     parser.add_argument(
@@ -82,6 +100,11 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--weights", default="qface", help="bundled weights by name, or a checkpoint folder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    clip = parser.add_argument_group("for a clip")
+    clip.add_argument("--fps", type=float, help="read so many frames a second instead of all")
+    clip.add_argument("--plots", metavar="FILE", help="write action units and expressions over time as a .png")
+    clip.add_argument("--smooth", type=float, metavar="SECONDS", help="width of a moving median (default: none)")
+    clip.add_argument("--gap", type=float, metavar="SECONDS", help="a face away for less keeps its number (default: 1)")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
     parser.add_argument("--quiet", action="store_true", help="print only what went wrong")
     args = parser.parse_args(arguments)

@@ -15,11 +15,12 @@ import sys
 from importlib import import_module
 
 VERBS = {
-    "analyze": "read the faces in photos and folders",
+    "analyze": "read the faces in photos and folders, or in a clip",
     "make": "make a synthetic data set",
     "sheet": "draw a contact sheet of a data set",
     "train": "train a system",
     "evaluate": "measure a trained system",
+    "claims": "what each paper claims, and what was measured here",
     "parts": "list, fetch or bring in third-party parts",
     "info": "versions, machine, weights and cache",
     "systems": "the published systems that are in here",

@@ -53,9 +53,17 @@ class FaceReader:
         faces = self.finder.find(image)
         if not faces:
             return ()
-        tight = self._predict([self.crop(image, face) for face in faces])
-        loose = self._predict([self.crop(image, face, upright=True) for face in faces])
-        answers = self.model.by_view(tight, loose)
+        return self.read_crops(
+            faces,
+            tight=[self.crop(image, face) for face in faces],
+            loose=[self.crop(image, face, upright=True) for face in faces],
+        )
+
+    def read_crops(
+        self, faces: Sequence[Face], *, tight: list[np.ndarray], loose: list[np.ndarray]
+    ) -> tuple[FaceReading, ...]:
+        """Read faces, at least one, from both of their crops F x (S, S, 3); they may come from many pictures."""
+        answers = self.model.by_view(self._predict(tight), self._predict(loose))
         return tuple(self._reading(face, answers, i) for i, face in enumerate(faces))
 
     def explain(self, image: np.ndarray, labels: Sequence[str]) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
