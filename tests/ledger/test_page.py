@@ -56,3 +56,8 @@ def test_a_terminal_shows_statement_source_arms_and_verdict(toy):
     for part in ("T1  Tricks help: holds", "INFERRED: its abstract", "full - plain, accuracy", "seeds 0, 1, 2"):
         assert part in words
     assert "holds: better by +0.233, 95 % interval" in words
+
+
+def test_without_an_interval_none_is_shown(toy):
+    words = text(toy.ledger(), [row for row in rows(toy) if row.seed < 2])
+    assert "not run (2 of 3 seeds): better by +0.250 (scale small, seeds 0, 1)" in words

@@ -73,7 +73,8 @@ def _found(verdict: Verdict) -> str:
     if not math.isfinite(verdict.difference):
         return verdict.words
     at = f"scale {verdict.scale}, seeds {', '.join(map(str, verdict.seeds))}"
-    return f"{verdict.words}: better by {verdict.difference:+.3f}, 95 % interval {interval(verdict)} ({at})"
+    ends = f", 95 % interval {interval(verdict)}" if math.isfinite(verdict.low) else ""
+    return f"{verdict.words}: better by {verdict.difference:+.3f}{ends} ({at})"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
