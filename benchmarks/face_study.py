@@ -157,7 +157,7 @@ def key_of(arm: str, config: recipe.Config) -> str:
     plain["prior"] = None if config.prior is None else Path(config.prior).name
     plain["other_data"] = [Path(folder).name for folder in config.other_data]
     for name in ("data", "test_data"):
-        plain[name] = data_flags(getattr(config, name), "faces")
+        plain[name] = data_flags(getattr(config, name), name)
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:10]
     return f"{arm}, seed {config.fit.seed}, {config.fit.steps} steps, {digest}"
 

@@ -94,3 +94,13 @@ def test_where_the_data_cannot_be_written_to_the_cache_keeps_the_landmarks(tmp_p
     (tmp_path / "data" / "semeia_landmarks").write_text("in the way")
     locate.located(faces)
     assert len(list((tmp_path / "home" / "landmarks").glob("*/*.parquet"))) == 3
+
+
+def test_a_removed_file_is_made_anew_and_no_other_is_written_over(tmp_path):
+    faces = folder(tmp_path)
+    locate.located(faces)
+    kept = tmp_path / "semeia_landmarks"
+    (kept / "00000.parquet").unlink()
+    locate.located(faces)
+    assert sorted(file.name for file in kept.iterdir()) == ["00001.parquet", "00002.parquet", "00003.parquet"]
+    assert Finder.looked == 5 + 2

@@ -210,8 +210,8 @@ def read_split(
     people: list[str] = []
     for number, folder in enumerate(folders):
         for row in evaluation_rows(folder, split=split, limit=limit):
-            labels = folder.labels(row)
-            people.append(f"{number}/{labels.identity or labels.key}")
+            texts = folder.columns.texts
+            people.append(f"{number}/{texts['identity'][row] or texts['key'][row]}")
         views = [_batches(model, folder, view, split=split, limit=limit, batch_size=batch_size) for view in VIEWS]
         for tight, loose in zip(*views, strict=True):
             answers = model.by_view(*(model.predict(view["image"].to(device)) for view in (tight, loose)))

@@ -7,7 +7,8 @@ On the command line each field is a flag: ``--data.rafdb PATH``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,10 +16,12 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from semeia.data.feeds import indices_of
 from semeia.data.formats import affectnet, bp4d, celeba, disfa, morph, rafdb, utkface, w300lp
 from semeia.data.formats.face_files import FaceFiles, Faces
 from semeia.data.formats.faces import FaceFolder
 from semeia.locate import located
+from semeia.records import SemeiaError
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ READERS: Mapping[str, Callable[[str, FaceData], FaceFiles]] = {
     "affectnet": lambda folder, how: affectnet.read(folder, skip_missing=how.missing == "skip"),
     "celeba": lambda folder, _: celeba.read(folder),
     "utkface": lambda folder, how: utkface.read(folder, skip_malformed=how.missing == "skip"),
-    "morph": lambda folder, how: morph.read(folder, fold=how.fold - 1),
+    "morph": lambda folder, how: morph.read(folder, fold=how.fold),
     "w300lp": lambda folder, _: w300lp.read(folder),
     "aflw2000": lambda folder, _: w300lp.read(folder),
     "bp4d": lambda folder, how: bp4d.read(folder, fold=how.fold, val=True, missing=how.missing),
@@ -89,11 +92,37 @@ def open_faces(data: FaceData, *, progress: bool = True) -> list[Faces]:
     return opened + [_located(faces, show=progress) for faces in read]
 
 
-def data_flags(data: FaceData, flag: str) -> str:
-    """The flags that name some data; folders of the face format by their place below ``worlds``."""
+def open_split(data: FaceData, split: str) -> list[Faces]:
+    """Those of the named sets that have a split.
+
+    Raises:
+        SemeiaError: Nothing is named, none has the split, or a folder is not laid out as expected.
+    """
+    opened = open_faces(data)
+    if not opened:
+        raise SemeiaError("expected at least one folder of faces (--data FOLDER), found none")
+    found = with_split(opened, split)
+    if not found:
+        indices_of(opened[0], split)
+    return found
+
+
+def with_split(opened: Sequence[Faces], split: str) -> list[Faces]:
+    """Those of some data sets that have a split."""
+    return [faces for faces in opened if len(faces.select(split))]
+
+
+def data_flags(data: FaceData, name: str = "data") -> str:
+    """The flags of a recipe's field that name some data; folders of the face format by their place below ``worlds``."""
     folders = [f"worlds/{Path(folder).name}" for folder in data.faces]
-    words = [f"{flag} {' '.join(folders)}"] if folders else []
-    return " ".join(words + [f"--data.{name} {Path(folder).name}" for name, folder in real_sets(data).items()])
+    words = []
+    if folders:
+        words.append(f"--data {' '.join(folders)}" if name == "data" else f"--{name}.faces '{json.dumps(folders)}'")
+    words += [f"--{name}.{each} {Path(folder).name}" for each, folder in real_sets(data).items()]
+    usual = FaceData()
+    words += [f"--{name}.{each} {getattr(data, each)}" for each in ("fold", "missing")
+              if getattr(data, each) != getattr(usual, each)]  # fmt: skip
+    return " ".join(words)
 
 
 def _located(faces: FaceFiles, *, show: bool) -> FaceFiles:

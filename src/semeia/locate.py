@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,16 +51,9 @@ def located(faces: FaceFiles, *, progress: Callable[[int, int], None] = lambda d
     folder = _place(faces)
     known = _kept(folder)
     names = {int(row): str(faces.pictures[row].relative_to(faces.folder)) for row in lacking}
-    to_find = [row for row, name in names.items() if name not in known]
-    finder = FaceFinder() if to_find else None
-    for start in range(0, len(to_find), BLOCK):
-        found = {}
-        for done, row in enumerate(to_find[start : start + BLOCK], start=start):
-            progress(done, len(to_find))
-            found[names[row]] = _largest(finder, faces.image(row))
-        _keep(folder / f"{len(list(folder.glob('*.parquet'))):05}.parquet", found)
-        known |= found
-    progress(len(to_find), len(to_find))
+    to_find = {row: name for row, name in names.items() if name not in known}
+    if to_find:
+        known |= _searched(faces, to_find, folder, progress)
     points[lacking] = [known[name] for name in names.values()]
     sure = np.flatnonzero(~np.isnan(points[:, 0, 0]))
     if len(sure) == 0:
@@ -69,7 +61,31 @@ def located(faces: FaceFiles, *, progress: Callable[[int, int], None] = lambda d
     return faces.take(sure, landmarks=points[sure])
 
 
-def _largest(finder: Any, image: np.ndarray) -> np.ndarray:
+def _searched(
+    faces: FaceFiles, names: Mapping[int, str], folder: Path, progress: Callable[[int, int], None]
+) -> dict[str, np.ndarray]:
+    """Picture -> landmarks of the pictures ``names`` (row -> picture), kept a file at a time."""
+    finder, rows = FaceFinder(), list(names)
+    searched: dict[str, np.ndarray] = {}
+    # Numbers go on behind the last file: one that was damaged and removed leaves a gap.
+    number = max((int(file.stem) for file in _files(folder)), default=-1)
+    for start in range(0, len(rows), BLOCK):
+        found = {}
+        for done, row in enumerate(rows[start : start + BLOCK], start=start):
+            progress(done, len(rows))
+            found[names[row]] = _largest(finder, faces.image(row))
+        number += 1
+        _keep(folder / f"{number:05}.parquet", found)
+        searched |= found
+    progress(len(rows), len(rows))
+    return searched
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.parquet"))
+
+
+def _largest(finder: FaceFinder, image: np.ndarray) -> np.ndarray:
     """(68, 2) float32 points of the largest face, NaN where there is none."""
     found = finder.find(image)
     return landmarks_68(found[0].mesh).astype(np.float32) if found else np.full((POINTS, 2), np.nan, np.float32)
@@ -87,7 +103,7 @@ def _place(faces: FaceFiles) -> Path:
 def _kept(folder: Path) -> dict[str, np.ndarray]:
     """Picture -> landmarks (68, 2) that earlier runs found, NaN where there was no face."""
     known: dict[str, np.ndarray] = {}
-    for file in sorted(folder.glob("[0-9]*.parquet")):
+    for file in _files(folder):
         try:
             table = pq.read_table(file)
             rows = [[np.nan] * 2 * POINTS if row is None else row for row in table.column("landmarks").to_pylist()]

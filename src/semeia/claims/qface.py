@@ -258,7 +258,7 @@ def measure(config: Config, columns: frozenset[str]) -> Measured:
     """Train by the recipe, fit thresholds on a part of ``val``, and add up what is right on the test."""
     from semeia import checkpoint
     from semeia.evaluate import calibrate, read_split
-    from semeia.face_sets import open_faces
+    from semeia.face_sets import open_faces, with_split
     from semeia.recipes import qface as recipe
     from semeia.systems import qface
 
@@ -266,9 +266,9 @@ def measure(config: Config, columns: frozenset[str]) -> Measured:
     weights = recipe.train(replace(config, test=8), progress=False)
     model, _ = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build)
     data = open_faces(config.data, progress=False)
-    if watched := [faces for faces in data if len(faces.select("val"))]:
+    if watched := with_split(data, "val"):
         calibrate(model, watched, limit=CALIBRATED_ON)
-    tested = [faces for faces in data if len(faces.select("test"))]
+    tested = with_split(data, "test")
     truth, answer, people = read_split(model, tested, split="test", limit=config.test, batch_size=64)
     tuned = model.calibration
     said = {

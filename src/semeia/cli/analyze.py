@@ -19,10 +19,7 @@ FOR_CLIPS = ("fps", "smooth", "gap", "plots")
 def run(arguments: list[str]) -> int:
     """Read, print and write as the flags say; see ``semeia analyze --help``."""
     args = _arguments(arguments)
-    from semeia.media.video import SUFFIXES
-
-    clips = [path for path in args.paths if Path(path).suffix.lower() in SUFFIXES and not Path(path).is_dir()]
-    if clips:
+    if _holds_a_clip(args.paths):
         from semeia.cli.clips import run_clip
 
         return run_clip(args)
@@ -74,6 +71,17 @@ def run(arguments: list[str]) -> int:
         messages.print(f"semeia: interrupted; files read until then: {len(done)}{kept}")
         return 130
     return 0 if not readings.failed else 1 if len(readings.failed) < len(readings.files) else 2
+
+
+def _holds_a_clip(paths: list[str]) -> bool:
+    from semeia.media.images import SUFFIXES as PHOTOS
+
+    others = {Path(path).suffix.lower() for path in paths if not Path(path).is_dir()} - PHOTOS
+    if not others:
+        return False  # and FFmpeg need not be loaded
+    from semeia.media.video import SUFFIXES as CLIPS
+
+    return not others.isdisjoint(CLIPS)
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:

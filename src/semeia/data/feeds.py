@@ -199,13 +199,13 @@ def evaluation_batches(
         SemeiaError: No faces in the split.
     """
     rows = evaluation_rows(folder, split=split, limit=limit)
-    known = TargetTable(folder.columns, vocabulary)
+    known = TargetTable(folder.columns.take(rows), vocabulary)
     for start in range(0, len(rows), batch_size):
         samples = []
-        for row in rows[start : start + batch_size]:
+        for place, row in enumerate(rows[start : start + batch_size], start=start):
             landmarks, image = landmarks_of(folder, row), folder.image(row)
             matrix = crop_matrix(landmarks, image, view=view, size=image_size, margin=margin)
-            targets = view_targets(known[row], view, landmarks=landmarks)
+            targets = view_targets(known[place], view, landmarks=landmarks)
             samples.append((crop(image, matrix, size=image_size), targets))
         yield collate(samples)
 

@@ -74,7 +74,43 @@ class QueryLayer(nn.Module):
         return self.norm_feed(state + self.drop(self.feed(state)))
 
 
-class QueryDecoder(nn.Module):
+class Reading(nn.Module):
+    """Reads a token map for M labels; ``QueryDecoder`` by a query each, those of ``nn.shared_readings`` otherwise."""
+
+    def forward(
+        self, query: Tensor, tokens: Tensor, position: Tensor, within: Tensor | None = None, start: Tensor | None = None
+    ) -> Tensor:
+        """Return ``(B, M, D)``: what was read for each label; arguments as for ``read``."""
+        state, _ = self.read(query, tokens, position, within, start, keep_maps=False)
+        return state
+
+    def read(
+        self,
+        query: Tensor,
+        tokens: Tensor,
+        position: Tensor,
+        within: Tensor | None = None,
+        start: Tensor | None = None,
+        *,
+        keep_maps: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what was read for each label, and with ``keep_maps`` where.
+
+        Args:
+            query: ``(T, D)`` learned queries.
+            tokens: ``(B, N, D)``.
+            position: ``(N, D)``, added to the keys only.
+            within: ``(M, M)``, True where the queries of two labels may see each other.
+            start: ``(B, D)``, what all queries know before they look; nothing by default.
+            keep_maps: Also return the last layer's attention, averaged over heads.
+
+        Returns:
+            ``(B, M, D)``, and ``(B, M, N)`` or None.
+        """
+        raise NotImplementedError
+
+
+class QueryDecoder(Reading):
     """A stack of query layers; without attention among queries, no query can see another one.
 
     Args:
@@ -95,26 +131,6 @@ class QueryDecoder(nn.Module):
             for _ in range(layers)
         )
 
-    def forward(
-        self,
-        query: Tensor,
-        tokens: Tensor,
-        position: Tensor,
-        within: Tensor | None = None,
-        start: Tensor | None = None,
-    ) -> Tensor:
-        """Return ``(B, M, D)``: what each query read.
-
-        Args:
-            query: ``(M, D)`` learned queries.
-            tokens: ``(B, N, D)``.
-            position: ``(N, D)``, added to the keys only.
-            within: ``(M, M)``, True where two queries may see each other.
-            start: ``(B, D)``, what all queries know before they look; nothing by default.
-        """
-        state, _ = self.read(query, tokens, position, within, start, keep_maps=False)
-        return state
-
     def read(
         self,
         query: Tensor,
@@ -125,7 +141,7 @@ class QueryDecoder(nn.Module):
         *,
         keep_maps: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """As ``forward``, and with ``keep_maps`` also the last layer's attention ``(B, M, N)``, averaged over heads."""
+        """As in ``Reading``; there is a query for each label, T = M."""
         query = query.expand(len(tokens), -1, -1)  # (M, D) -> (B, M, D)
         key, maps = tokens + position, None
         state = query.new_zeros(query.shape) if start is None else start[:, None].expand_as(query)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from semeia.nn.query_attention import QueryDecoder
+from semeia.nn.query_attention import QueryDecoder, Reading
 
 
 def asked_by_task(counts: Sequence[int]) -> list[int]:
@@ -25,7 +25,7 @@ def asked_once(counts: Sequence[int]) -> list[int]:
     return [0] * sum(counts)
 
 
-class GroupedQueries(nn.Module):
+class GroupedQueries(Reading):
     """A query decoder whose labels share queries: T queries read, and each label takes what its query read.
 
     Args:
@@ -43,13 +43,6 @@ class GroupedQueries(nn.Module):
         self.register_buffer("query_of", torch.tensor(query_of), persistent=False)  # (M,)
         self.register_buffer("first", torch.tensor(first), persistent=False)  # (T,) first label of each query
 
-    def forward(
-        self, query: Tensor, tokens: Tensor, position: Tensor, within: Tensor | None = None, start: Tensor | None = None
-    ) -> Tensor:
-        """Return ``(B, M, D)``; arguments as for ``read``."""
-        state, _ = self.read(query, tokens, position, within, start, keep_maps=False)
-        return state
-
     def read(
         self,
         query: Tensor,
@@ -60,22 +53,13 @@ class GroupedQueries(nn.Module):
         *,
         keep_maps: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """As ``QueryDecoder.read``, for every label.
-
-        Args:
-            query: ``(T, D)``.
-            tokens: ``(B, N, D)``.
-            position: ``(N, D)``.
-            within: ``(M, M)``, True where the queries of two labels may see each other.
-            start: ``(B, D)``.
-            keep_maps: Also return where each label's query looked, ``(B, M, N)``.
-        """
+        """As in ``Reading``."""
         groups = None if within is None else within[self.first][:, self.first]  # (T, T)
         state, maps = self.decoder.read(query, tokens, position, groups, start, keep_maps=keep_maps)
         return state[:, self.query_of], None if maps is None else maps[:, self.query_of]
 
 
-class PooledReading(nn.Module):
+class PooledReading(Reading):
     """No queries: the mean of the map, made over by residual two-layer perceptrons, is what every label reads.
 
     With a linear read-out a label this is the usual multi-task head on a shared pooled feature; ``hidden`` gives it the
@@ -101,16 +85,6 @@ class PooledReading(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
 
-    def forward(
-        self, query: Tensor, tokens: Tensor, position: Tensor, within: Tensor | None = None, start: Tensor | None = None
-    ) -> Tensor:
-        """Return ``(B, M, D)``, the same for every label; arguments as for ``read``."""
-        mean = tokens.mean(1)  # (B, N, D) -> (B, D)
-        state = self.norm(mean if start is None else start + mean)
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            state = norm(state + layer(state))  # post-norm, as in ``QueryLayer``
-        return state[:, None].expand(-1, self.labels, -1)
-
     def read(
         self,
         query: Tensor,
@@ -121,16 +95,10 @@ class PooledReading(nn.Module):
         *,
         keep_maps: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """As ``QueryDecoder.read``; it looks everywhere alike.
-
-        Args:
-            query: ``(0, D)``, there are none.
-            tokens: ``(B, N, D)``.
-            position: ``(N, D)``, without use: a mean does not tell places apart.
-            within: Without use.
-            start: ``(B, D)``, what is known of the whole map beside its mean.
-            keep_maps: Also return ``(B, M, N)``, everywhere 1 / N.
-        """
-        state = self(query, tokens, position, within, start)
+        """As in ``Reading``, T = 0: a mean tells no places apart, and it looks everywhere alike."""
+        mean = tokens.mean(1)  # (B, N, D) -> (B, D)
+        state = self.norm(mean if start is None else start + mean)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            state = norm(state + layer(state))  # post-norm, as in ``QueryLayer``
         even = tokens.new_full((len(tokens), self.labels, tokens.shape[1]), 1 / tokens.shape[1])
-        return state, even if keep_maps else None
+        return state[:, None].expand(-1, self.labels, -1), even if keep_maps else None

@@ -28,7 +28,7 @@ from semeia.data.feeds import FaceFeed, FaceSet, evaluation_batches, evaluation_
 from semeia.data.formats.face_files import Faces
 from semeia.data.samples import Vocabulary
 from semeia.evaluate import Score, score_table
-from semeia.face_sets import FaceData, data_flags, open_faces
+from semeia.face_sets import FaceData, data_flags, open_faces, open_split, with_split
 from semeia.media.images import write_image
 from semeia.media.picture_grid import picture_grid
 from semeia.metrics.faces import bootstrap
@@ -139,7 +139,7 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
         margins=config.margins,
         seed=config.fit.seed,
     )
-    watched = [folder for folder in folders if len(folder.select("val"))]
+    watched = with_split(folders, "val")
     sheet = Path(config.fit.out) / "reconstructions.png"
 
     def validate(task: face_mae.FaceMAE) -> dict[str, float]:
@@ -162,7 +162,7 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     out = Path(config.fit.out) / "checkpoint"
     if not PartialState().is_main_process:
         return out
-    tested = [folder for folder in folders if len(folder.select("test"))]
+    tested = with_split(folders, "test")
     scores = measure(model, tested, split="test", limit=config.test, margin=config.margins[0]) if tested else []
     draw(model, tested or folders, sheet, split="test" if tested else "train", margin=config.margins[0])
     text = card(config, sets, scores)
@@ -173,7 +173,7 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
 def evaluate(weights: str | Path, data: FaceData, *, split: str = "test", limit: int | None = None) -> list[Score]:
     """Score bundled weights or a checkpoint folder on a split of data sets."""
     model, _ = checkpoint.load(weights, system="face_mae", kind=face_mae.Config, build=face_mae.build)
-    return measure(model, open_faces(data), split=split, limit=limit, margin=Config().margins[0])
+    return measure(model, open_split(data, split), split=split, limit=limit, margin=Config().margins[0])
 
 
 def load_prior(
@@ -289,7 +289,7 @@ def draw(model: face_mae.FaceMAE, folders: Sequence[Faces], file: Path, *, split
 
 def card(config: Config, sets: Sequence[FaceSet], scores: Sequence[Score]) -> str:
     """The model card: what the weights learned from, what they were measured on, what they are for."""
-    folders = data_flags(config.data, "--data")
+    folders = data_flags(config.data)
     flags = "" if config.fit.steps == small().fit.steps else f" --fit.steps {config.fit.steps}"
     names = ("backbone", "image_size", "backbone_width", "backbone_depth", "backbone_heads")
     return CARD.format(

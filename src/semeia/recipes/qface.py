@@ -31,7 +31,7 @@ from semeia.data.feeds import Balance, FaceFeed, FaceSet, labelled_units, mixtur
 from semeia.data.formats.face_files import Faces
 from semeia.data.formats.faces import FaceFolder, read_manifest
 from semeia.evaluate import ERROR, MEAN_BP4D, SUMMARIES, Score, calibrate, evaluate_faces, score_table, vocabulary
-from semeia.face_sets import FaceData, data_flags, open_faces
+from semeia.face_sets import FaceData, data_flags, open_faces, open_split, with_split
 from semeia.files import write_whole
 from semeia.recipes.face_mae import load_prior
 from semeia.records import SemeiaError
@@ -202,15 +202,7 @@ def evaluate(
         SemeiaError: No data, or no set has the split.
     """
     model, _ = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build, later=qface.ADDED)
-    opened = open_faces(data)
-    if not opened:
-        raise SemeiaError("qface: expected at least one folder of faces (--data FOLDER), found none")
-    return evaluate_faces(model, with_split(opened, split) or opened, split=split, limit=limit, rounds=rounds)
-
-
-def with_split(data: Sequence[Faces], split: str) -> list[Faces]:
-    """Those of some data sets that have a split."""
-    return [faces for faces in data if len(faces.select(split))]
+    return evaluate_faces(model, open_split(data, split), split=split, limit=limit, rounds=rounds)
 
 
 def open_other(folders: Sequence[str]) -> list[Faces]:
@@ -301,10 +293,10 @@ def made_by(faces: Faces) -> str:
 
 def trained_by(config: Config) -> str:
     """The commands that train these weights from the scale ``small``; of other changes, only the length is told."""
-    flags = data = data_flags(config.data, "--data")
+    data = data_flags(config.data)
+    flags = f"{data} {data_flags(config.test_data, 'test_data')}".rstrip()
     if config.shares:
         flags += f" --shares '{json.dumps(config.shares)}'"
-    flags += data_flags(config.test_data, " --test_data.faces")
     if config.other_data:
         flags += f" --other_data '{json.dumps([f'worlds/{Path(folder).name}' for folder in config.other_data])}'"
     if config.prior is not None:

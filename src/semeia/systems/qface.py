@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
-from semeia.nn.query_attention import QueryDecoder
+from semeia.nn.query_attention import QueryDecoder, Reading
 from semeia.nn.shared_readings import GroupedQueries, PooledReading, asked_by_task, asked_once
 from semeia.nn.stages import Stages, stages
 from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, PRESENT
@@ -356,7 +356,7 @@ class QFace(Task):
 
     def __init__(
         self, config: Config, *, backbone: Stages, fusion: nn.Module, summary: Summary | None,
-        decoder: QueryDecoder | GroupedQueries | PooledReading, queries: int, grid: int,
+        decoder: Reading, queries: int, grid: int,
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
@@ -566,7 +566,7 @@ def pooled(config: Config) -> tuple[int, PooledReading]:
     )  # fmt: skip
 
 
-READINGS: dict[str, Callable[[Config], tuple[int, Any]]] = {
+READINGS: dict[str, Callable[[Config], tuple[int, Reading]]] = {
     "label_queries": label_queries, "task_queries": task_queries, "one_query": one_query, "pooled": pooled,
 }  # fmt: skip
 """How many queries there are, and what reads by them."""

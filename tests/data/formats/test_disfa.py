@@ -1,6 +1,5 @@
 """DISFA: intensities meet their frames whatever pictures are called, films are taken apart, wrong files are named."""
 
-import builtins
 import shutil
 from dataclasses import replace
 
@@ -267,22 +266,6 @@ def test_films_of_another_length_damaged_and_missing_ones_are_named(tmp_path):
         assert "\n" not in str(caught.value)
     path.unlink()
     with pytest.raises(SemeiaError, match=r"LeftVideoSN001_comp\.avi: not found"):
-        extract_frames(tmp_path)
-
-
-def test_without_pyav_the_way_to_get_it_is_told(tmp_path, monkeypatch):
-    texts(tmp_path)
-    (tmp_path / "Videos_LeftCamera").mkdir()
-    (tmp_path / "Videos_LeftCamera/LeftVideoSN001_comp.avi").write_bytes(b"film")
-    real = builtins.__import__
-
-    def without(name, *rest, **kw):
-        if name == "av":
-            raise ImportError(name)
-        return real(name, *rest, **kw)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(SemeiaError, match="expected PyAV to read films, found it missing; pip install av"):
         extract_frames(tmp_path)
 
 

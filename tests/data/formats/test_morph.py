@@ -75,19 +75,19 @@ def test_classes_in_place_of_ages_are_noticed(tmp_path):
 
 def test_every_person_is_tested_in_exactly_one_fold_and_folds_are_alike():
     persons = [f"{i:06}" for i in range(23)]
-    splits = [fold_splits(persons * 2, fold) for fold in range(FOLDS)]
+    splits = [fold_splits(persons * 2, fold) for fold in range(1, FOLDS + 1)]
     assert all([s[who] for s in splits].count("test") == 1 for who in persons)
     assert [list(s.values()).count("test") for s in splits] == [5, 5, 5, 4, 4]
-    assert fold_splits(reversed(persons), 3) == splits[3]
+    assert fold_splits(reversed(persons), 4) == splits[3]
     assert [who for who in persons if splits[1][who] == "test"] == ["000001", "000006", "000011", "000016", "000021"]
 
 
 def test_a_fold_splits_the_faces_by_person(tmp_path):
-    faces = read(lay(tmp_path), fold=0)
+    faces = read(lay(tmp_path), fold=1)
     assert [faces.labels(i).split for i in range(3)] == ["test", "test", "train"]
-    assert [read(tmp_path, fold=1).labels(i).split for i in range(3)] == ["train", "train", "test"]
-    with pytest.raises(SemeiaError, match="expected a fold from 0 to 4, found 5"):
-        read(tmp_path, fold=5)
+    assert [read(tmp_path, fold=2).labels(i).split for i in range(3)] == ["train", "train", "test"]
+    with pytest.raises(SemeiaError, match="expected a fold from 1 to 5, found 6"):
+        read(tmp_path, fold=6)
 
 
 def test_a_split_column_is_taken_and_refused_where_it_shares_a_person(tmp_path):
@@ -98,7 +98,7 @@ def test_a_split_column_is_taken_and_refused_where_it_shares_a_person(tmp_path):
     lay(tmp_path, rows, f"{HEADER},split")
     with pytest.raises(SemeiaError, match="expected every person in one split, found '009055' in 'train' and 'test'"):
         read(tmp_path)
-    assert read(tmp_path, fold=0).labels(1).split == "test"
+    assert read(tmp_path, fold=1).labels(1).split == "test"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_samples_that_lack_what_the_layout_needs_are_refused(tmp_path, samples, 
 
 def test_faces_feed_training_and_evaluation(tmp_path):
     write(tmp_path, [sample(i, f"{i:06}") for i in range(10)])
-    faces, words = read(tmp_path, fold=2), Vocabulary()
+    faces, words = read(tmp_path, fold=3), Vocabulary()
     feed = FaceFeed([FaceSet(faces)], batch_size=4, image_size=32, vocabulary=words, augmentation=Augmentation())
     batch = feed.batch(0)
     assert batch["age_mask"].all()

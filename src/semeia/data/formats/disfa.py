@@ -251,8 +251,8 @@ def extract_frames(
         ``out``, for ``read(..., frames=...)``.
 
     Raises:
-        SemeiaError: A film is missing or damaged, or its length is not that of the labels, PyAV is not installed, or
-            the folder cannot be written to.
+        SemeiaError: A film is missing or damaged, or its length is not that of the labels, or the folder cannot
+            be written to.
     """
     root = Path(folder)
     labels = existing(root, LABELS, layout="DISFA")
@@ -277,10 +277,8 @@ def extract_frames(
 
 def _take_apart(film: Path, out: Path, *, person: str, length: int, spare: int, progress: Progress | None) -> None:
     """Write the first ``length`` frames of a film into a folder."""
-    try:
-        import av
-    except ImportError as error:
-        raise SemeiaError(f"{film}: expected PyAV to read films, found it missing; pip install av") from error
+    import av
+
     count = 0
     try:
         with av.open(str(film)) as container:

@@ -192,6 +192,29 @@ class FaceColumns:
         return {} if text is None else json.loads(text)
 
 
+class LabelledFaces:
+    """What every collection of faces answers from its columns; those who hold pictures add ``image``."""
+
+    columns: FaceColumns
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def select(self, split: str | None = None) -> np.ndarray:
+        """Indices of the faces of one split, or of all of them."""
+        if split is None:
+            return np.arange(len(self))
+        return np.flatnonzero(self.columns.texts["split"] == split)
+
+    def labels(self, index: int) -> FaceLabels:
+        """What is known about one face. Where only some angles of the pose are known, the others are NaN."""
+        return self.columns.labels(index)
+
+    def extra(self, index: int) -> dict[str, Any]:
+        """What the writer or the data set notes beside the labels of one face."""
+        return self.columns.extra(index)
+
+
 def concatenate(parts: Sequence[FaceColumns]) -> FaceColumns:
     """All rows of several tables, whose numeric columns may differ."""
     names = sorted({name for part in parts for name in part.numbers})

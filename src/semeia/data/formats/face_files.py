@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from PIL import Image, ImageOps
 
-from semeia.data.formats.face_columns import FaceColumns, columns_of, table
+from semeia.data.formats.face_columns import FaceColumns, LabelledFaces, columns_of, table
 from semeia.data.formats.faces import FaceFolder
 from semeia.records import FaceLabels, SemeiaError
 
@@ -30,7 +30,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 """Endings of picture files in real data sets, in lower case."""
 
 
-class FaceFiles:
+class FaceFiles(LabelledFaces):
     """Random access to faces in picture files, in the order of their rows.
 
     Labels are held in memory; pictures are read when asked for. An object may be pickled, forked into data workers and
@@ -56,23 +56,6 @@ class FaceFiles:
         if missing:
             raise SemeiaError(f"{missing[0]}: not found; expected the picture that {labels} names; {len(missing):,} of "
                               f"{len(listed):,} are missing; unpack them there, or drop their rows")  # fmt: skip
-
-    def __len__(self) -> int:
-        return len(self.columns)
-
-    def select(self, split: str | None = None) -> np.ndarray:
-        """Indices of the faces of one split, or of all of them."""
-        if split is None:
-            return np.arange(len(self))
-        return np.flatnonzero(self.columns.texts["split"] == split)
-
-    def labels(self, index: int) -> FaceLabels:
-        """What is known about one face. Where only some angles of the pose are known, the others are NaN."""
-        return self.columns.labels(index)
-
-    def extra(self, index: int) -> dict[str, Any]:
-        """What else the data set says of one face."""
-        return self.columns.extra(index)
 
     def take(self, rows: np.ndarray, *, landmarks: np.ndarray | None = None) -> Self:
         """Some of the faces, by their numbers; with other landmarks (rows, 68, 2) in pixels where they are given."""

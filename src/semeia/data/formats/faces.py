@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
-from semeia.data.formats.face_columns import FaceColumns, columns_of, concatenate, read_table, table
+from semeia.data.formats.face_columns import FaceColumns, LabelledFaces, columns_of, concatenate, read_table, table
 from semeia.files import whole_file, writable_folder, write_whole
 from semeia.records import FaceLabels, SemeiaError
 
@@ -133,7 +133,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 # Reading
 
 
-class FaceFolder:
+class FaceFolder(LabelledFaces):
     """Random access to all faces of a folder, in the order of shard names and rows.
 
     Labels are held in memory; images are read when asked for. Each read opens its tar anew, so an object may be
@@ -165,23 +165,6 @@ class FaceFolder:
         self.columns: FaceColumns = concatenate(parts)
         self._shard = np.concatenate(shard_of)
         self._place = np.concatenate(places)  # (N, 4): start and size of the image, start and size of the mask
-
-    def __len__(self) -> int:
-        return len(self.columns)
-
-    def select(self, split: str | None = None) -> np.ndarray:
-        """Indices of the faces of one split, or of all of them."""
-        if split is None:
-            return np.arange(len(self))
-        return np.flatnonzero(self.columns.texts["split"] == split)
-
-    def labels(self, index: int) -> FaceLabels:
-        """What is known about one face. Where only some angles of the pose are known, the others are NaN."""
-        return self.columns.labels(index)
-
-    def extra(self, index: int) -> dict[str, Any]:
-        """The writer's own notes on one face."""
-        return self.columns.extra(index)
 
     def image_bytes(self, index: int) -> bytes:
         """The image of one face as it was stored, PNG or JPEG."""

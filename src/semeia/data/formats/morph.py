@@ -9,7 +9,8 @@ picture, gender and age: 009055_1M54 is picture 1 of person 009055, a man of 54.
 a column called ``age``; where most ages differ from those in the names, the table is refused.
 
 Several photos show one person: splits go by persons. There are no official folds; papers draw 80 % of the photos,
-or five folds of persons, at random. Here the persons are sorted by id as text, and person number i is in fold i mod 5.
+or five folds of persons, at random. Here the persons are sorted by id as text, and number
+i, from 0, is in fold i mod 5 + 1.
 
 Known   The two table names, the columns, the folder, M and F, and B, W, A, H, O for race were read in several public
         code bases, file names and the class column in lists of CORAL. No file of the data set was at hand. ``dob`` and
@@ -86,7 +87,7 @@ def read(folder: str | Path, *, fold: int | None = None, table: str | None = Non
 
     Args:
         folder: The data set.
-        fold: 0 to 4: the faces of this fold are the split "test", all others "train". None takes the table's split
+        fold: 1 to 5: the faces of this fold are the split "test", all others "train". None takes the table's split
             column, where there is one.
         table: The table, relative to the folder; None takes the first of ``TABLES`` that exists.
 
@@ -94,8 +95,8 @@ def read(folder: str | Path, *, fold: int | None = None, table: str | None = Non
         SemeiaError: The table is wrong, a picture is missing, a photo stands in two rows, or a split shares a person.
     """
     root = Path(folder)
-    if fold is not None and fold not in range(FOLDS):
-        raise SemeiaError(f"{root}: expected a fold from 0 to {FOLDS - 1}, found {fold}; name another")
+    if fold is not None and fold not in range(1, FOLDS + 1):
+        raise SemeiaError(f"{root}: expected a fold from 1 to {FOLDS}, found {fold}; name another")
     path = existing(root, TABLES if table is None else (table,), layout="MORPH")
     columns: dict[str, str] = {}
     rows: list[tuple[FaceLabels, Path, dict[str, str]]] = []
@@ -111,7 +112,7 @@ def read(folder: str | Path, *, fold: int | None = None, table: str | None = Non
 
 def fold_splits(identities: Iterable[str], fold: int) -> dict[str, str]:
     """Person -> "test" for the persons of one fold, "train" for the others."""
-    return {who: "test" if i % FOLDS == fold else "train" for i, who in enumerate(sorted(set(identities)))}
+    return {who: "test" if i % FOLDS == fold - 1 else "train" for i, who in enumerate(sorted(set(identities)))}
 
 
 def _columns(header: list[str], path: Path) -> dict[str, str]:
