@@ -36,8 +36,8 @@ class Augmentation:
     shift: float = 0.05
     """Largest shift of the crop along each axis, as a part of its side."""
     aligned: float = 0.4
-    """Part of these three that an aligned crop is moved by: the face finder puts eyes and mouth within about 2 degrees,
-    5 % of scale and 2 % of the side of where landmarks put them, and what moves more hides raised brows."""
+    """Part of these three that an aligned crop is moved by: about as far as the face finder's crops lie from those by
+    labels (``benchmarks/crop_registration.py``)."""
     p_flip: float = 0.5
     """Mirror the picture."""
 
