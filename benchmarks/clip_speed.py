@@ -5,17 +5,25 @@
 Makes a clip of three minutes, 640 x 480, 30 frames a second, in which the face of scikit-image's astronaut wanders,
 turns and grows, then reads it and writes the table. Times are of one run on this machine. ``--seconds`` shortens the
 clip; ``--keep FOLDER`` keeps it and what was made of it.
+
+``--peer FOLDER`` reads the clip's beginning with ``@vladmandic/human`` too, in the same run on the same cores; Node 20
+does its work on one core, so processor time stands beside the time that passed:
+
+    npm install --prefix FOLDER @vladmandic/human@3.3.6 @tensorflow/tfjs@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import resource
+import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -114,13 +122,36 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
 
 
-def run(folder: Path, seconds: float, *, annotate: bool) -> None:
+def read_with_peer(clip: Path, modules: Path, frames: int) -> dict[str, Any]:
+    """What ``clip_peer.mjs`` prints after the first frames of a clip, which are decoded here."""
+    command = ["node", str(Path(__file__).with_name("clip_peer.mjs")), str(modules), f"{SIZE[0]}x{SIZE[1]}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as peer, Video(clip) as video:
+        assert peer.stdin is not None
+        assert peer.stdout is not None
+        for frame in islice(video.frames(), frames):
+            peer.stdin.write(frame.image.tobytes())
+        peer.stdin.close()
+        answer = peer.stdout.read().decode()
+    if peer.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit status {peer.returncode}")
+    done: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    return done
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def run(folder: Path, seconds: float, *, annotate: bool, engine: str, peer: Path | None, peer_seconds: float) -> None:
     """Make the clip, read it, print what it cost."""
     clip = folder / "clip.mp4"
     make_clip(clip, seconds)
     watch()
     early = 0.0
     reading_since = 0.0
+    cpu_before = cpu_seconds()
 
     def on_frame(number: int, total: int | None) -> None:
         nonlocal early, reading_since
@@ -131,11 +162,11 @@ def run(folder: Path, seconds: float, *, annotate: bool) -> None:
 
     start = time.perf_counter()
     pictures = {"annotate": folder / "annotated.mp4", "plots": folder / "plots.png"} if annotate else {}
-    done = analyze_clip(clip, folder / "clip.csv", on_frame=on_frame, **pictures)
-    end = time.perf_counter()
+    done = analyze_clip(clip, folder / "clip.csv", engine=engine, on_frame=on_frame, **pictures)
+    end, cpu = time.perf_counter(), cpu_seconds() - cpu_before
     frames = done.table.frames
     print(f"{frames} frames, {done.table.with_face} with a face, tracks {[t.number for t in done.table.tracks]}")
-    print(f"torch threads: {torch.get_num_threads()}")
+    print(f"engine {engine}, threads: {torch.get_num_threads()}")
     print("\n| stage | calls | ms a call | ms a frame |\n|---|---|---|---|")
     for stage, total in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"| {stage} | {calls[stage]} | {1000 * total / calls[stage]:.1f} | {1000 * total / frames:.2f} |")
@@ -143,6 +174,17 @@ def run(folder: Path, seconds: float, *, annotate: bool) -> None:
     print(f"\nframes a second, end to end: {rate:.1f} from the first frame on, {all_in:.1f} with loading")
     growth = f"{100 * (peak() / early - 1):+.1f} %"
     print(f"peak memory: {early:.0f} MB after {min(EARLY, seconds / 2):g} s, {peak():.0f} MB at the end ({growth})")
+    if peer is None:
+        return
+    theirs = read_with_peer(clip, peer, round(peer_seconds * RATE))
+    print("\n| reader | frames | with a face | frames a second | processor time a frame, ms | memory, MB |")
+    print("|---|---|---|---|---|---|")
+    print(f"| semeia | {frames} | {done.table.with_face} | {rate:.1f} | {1000 * cpu / frames:.0f} | {peak():.0f} |")
+    print(
+        f"| @vladmandic/human {theirs['version']}, wasm, threads: {theirs['threads']} | {theirs['frames']} "
+        f"| {theirs['found']} | {theirs['frames'] / theirs['seconds']:.1f} "
+        f"| {1000 * theirs['cpu'] / theirs['frames']:.0f} | {theirs['memory']:.0f} |"
+    )
 
 
 def main() -> None:
@@ -151,11 +193,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--keep", type=Path, metavar="FOLDER")
     parser.add_argument("--annotate", action="store_true", help="make the annotated video and the plots too")
+    parser.add_argument("--engine", default="auto", help="auto, torch or onnx")
+    parser.add_argument("--peer", type=Path, metavar="FOLDER", help="folder with the peer's node_modules")
+    parser.add_argument("--peer-seconds", type=float, default=20, help="beginning of the clip that the peer reads")
     args = parser.parse_args()
     with TemporaryDirectory() as folder:
         if args.keep is not None:
             args.keep.mkdir(parents=True, exist_ok=True)
-        run(args.keep or Path(folder), args.seconds, annotate=args.annotate)
+        run(
+            args.keep or Path(folder), args.seconds, annotate=args.annotate, engine=args.engine, peer=args.peer,
+            peer_seconds=args.peer_seconds,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

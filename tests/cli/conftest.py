@@ -37,8 +37,8 @@ class Library(ModuleType):
     interrupt_after = None
     calls = ()
 
-    def analyze(self, paths, *, weights="qface", device="auto", on_file=None):
-        self.calls = (*self.calls, {"weights": weights, "device": device})
+    def analyze(self, paths, *, weights="qface", device="auto", engine="auto", on_file=None):
+        self.calls = (*self.calls, {"weights": weights, "device": device, "engine": engine})
         done = []
         for path in find_images(paths):
             if self.interrupt_after == len(done):
@@ -54,7 +54,7 @@ class Library(ModuleType):
             on_file(reading, image)
         return Readings(weights="qface", files=tuple(done))
 
-    def explain(self, path, labels, *, weights="qface", device="auto"):
+    def explain(self, path, labels, *, weights="qface", device="auto", engine="auto"):
         if "AU99" in labels:
             raise SemeiaError("qface has no label AU99")
         self.labels = list(labels)

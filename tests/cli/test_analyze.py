@@ -154,9 +154,9 @@ def test_labels_without_attention_are_wrong_use(library, photos, capsys):
     assert "--attention" in capsys.readouterr().err
 
 
-def test_weights_and_device_reach_the_library(library, photos):
-    assert main(["analyze", "photos/a.png", "--weights", "runs/mine", "--device", "cpu"]) == 0
-    assert library.calls == ({"weights": "runs/mine", "device": "cpu"},)
+def test_weights_device_and_engine_reach_the_library(library, photos):
+    assert main(["analyze", "photos/a.png", "--weights", "runs/mine", "--device", "cpu", "--engine", "onnx"]) == 0
+    assert library.calls == ({"weights": "runs/mine", "device": "cpu", "engine": "onnx"},)
 
 
 def test_an_interrupt_leaves_a_whole_table_of_what_is_done(library, photos, tmp_path, capsys):

@@ -83,9 +83,19 @@ def test_a_picture_without_a_face_gives_an_empty_answer(reader):
 def test_many_faces_are_read_in_chunks_with_the_same_answer(reader, monkeypatch):
     crops = [np.full((32, 32, 3), value, np.uint8) for value in range(0, 250, 25)]
     whole = reader._predict(crops)
-    monkeypatch.setattr(faces, "CHUNK", 3)
+    monkeypatch.setitem(faces.CHUNK, "cpu", 3)
     for name, value in reader._predict(crops).items():
         np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-5)
+
+
+def test_bf16_is_for_cards_and_answers_nearly_alike(reader, monkeypatch):
+    assert not reader.bf16
+    crops = [np.random.default_rng(i).integers(0, 256, (32, 32, 3), np.uint8) for i in range(4)]
+    exact = reader._predict(crops)
+    monkeypatch.setattr(reader, "bf16", True)
+    for name, value in reader._predict(crops).items():
+        assert value.dtype == np.float32
+        np.testing.assert_allclose(value, exact[name], rtol=0.03, atol=0.02 * max(1, np.ptp(exact[name])))
 
 
 def test_broken_files_are_listed_and_the_rest_is_answered(offline, tmp_path):

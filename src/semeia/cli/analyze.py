@@ -46,14 +46,16 @@ def run(arguments: list[str]) -> int:
         if screen is not messages:
             screen.print(card(reading))
         if image is not None:
-            pictures.write(reading, image, weights=args.weights, device=args.device)
+            pictures.write(reading, image, weights=args.weights, device=args.device, engine=args.engine)
 
     interrupted = False
     try:
         with screen.status("reading"):
             from semeia.predict.faces import analyze
 
-            readings = analyze(args.paths, weights=args.weights, device=args.device, on_file=on_file)
+            readings = analyze(
+                args.paths, weights=args.weights, device=args.device, engine=args.engine, on_file=on_file
+            )
     except KeyboardInterrupt:
         interrupted, readings = True, Readings(weights=Path(args.weights).name, files=tuple(done))
 
@@ -108,6 +110,12 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--weights", default="qface", help="bundled weights by name, or a checkpoint folder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "torch", "onnx"),
+        default="auto",
+        help="what computes: auto is ONNX Runtime on a CPU where semeia[onnx] is installed, torch elsewhere",
+    )
     clip = parser.add_argument_group("for a clip")
     clip.add_argument("--fps", type=float, help="read so many frames a second instead of all")
     clip.add_argument("--plots", metavar="FILE", help="write action units and expressions over time as a .png")

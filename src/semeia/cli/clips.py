@@ -43,6 +43,7 @@ def run_clip(args: argparse.Namespace) -> int:
                 gap=1.0 if args.gap is None else args.gap,
                 weights=args.weights,
                 device=args.device,
+                engine=args.engine,
                 on_frame=lambda number, total: progress.update(task, completed=number, total=total),
             )
     except KeyboardInterrupt:

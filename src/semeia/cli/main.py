@@ -20,6 +20,7 @@ VERBS = {
     "sheet": "draw a contact sheet of a data set",
     "train": "train a system",
     "evaluate": "measure a trained system",
+    "export": "write networks as ONNX files, for use without this library",
     "claims": "what each paper claims, and what was measured here",
     "parts": "list, fetch or bring in third-party parts",
     "info": "versions, machine, weights and cache",

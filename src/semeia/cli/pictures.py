@@ -46,7 +46,7 @@ class Pictures:
             if self._file.exists() and Path(inputs[0]).exists() and self._file.samefile(inputs[0]):
                 raise SemeiaError(f"{self._file}: is the photo itself; name another file for the annotated picture")
 
-    def write(self, reading: FileReading, image: np.ndarray, *, weights: str, device: str) -> None:
+    def write(self, reading: FileReading, image: np.ndarray, *, weights: str, device: str, engine: str) -> None:
         """Draw and write what was asked for of one photo (H, W, 3) uint8."""
         if self._file is not None:
             self._save(self._file, annotate(image, reading.faces))
@@ -55,7 +55,8 @@ class Pictures:
         if self._looked is not None and reading.faces:
             from semeia.predict.faces import explain
 
-            views = explain(reading.file, self.labels or _found(reading), weights=weights, device=device)
+            labels = self.labels or _found(reading)
+            views = explain(reading.file, labels, weights=weights, device=device, engine=engine)
             self._save(self._free_name(self._looked, reading, "attention"), attention(views))
 
     def _save(self, path: Path, picture: np.ndarray) -> None:

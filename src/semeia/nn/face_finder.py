@@ -55,6 +55,8 @@ crop, a part of its size, an angle. Up to there one reading of a photo's face la
 _BATCH = 16
 """Pictures that go through a network together; more would only take memory."""
 
+_CPU = torch.device("cpu")
+
 _OUTER_EYE_CORNERS = (33, 263)
 """Mesh points, left and right of the picture, whose line gives the roll."""
 
@@ -70,14 +72,16 @@ class FaceFinder:
     Args:
         threshold: Detector probability from which a face counts as found.
         presence: Mesh presence below which a found face is dropped as a false alarm.
+        device: Where the networks run, in float32.
 
     Raises:
         SemeiaError: A network is not in the cache and cannot be fetched.
     """
 
-    def __init__(self, *, threshold: float = 0.5, presence: float = 0.3) -> None:
-        self.detector = TFLiteGraph(parts.fetch("face-detector")).eval()
-        self.mesher = TFLiteGraph(parts.fetch("face-mesh")).eval()
+    def __init__(self, *, threshold: float = 0.5, presence: float = 0.3, device: torch.device = _CPU) -> None:
+        self.detector = TFLiteGraph(parts.fetch("face-detector")).eval().to(device)
+        self.mesher = TFLiteGraph(parts.fetch("face-mesh")).eval().to(device)
+        self.device = device
         self.threshold = threshold
         self.presence = presence
 
@@ -152,7 +156,7 @@ class FaceFinder:
             for scale, (x, y, _) in zip(scales, squares, strict=True)
         ]
         views = np.stack([crop(image, matrix, size=_SIDE, fill="black") for matrix in matrices])  # (T, 192, 192, 3)
-        regressed, logits = _run(self.detector, views, scale=1 / 127.5, shift=-1)
+        regressed, logits = _run(self.detector, views, device=self.device, scale=1 / 127.5, shift=-1)
         scores = torch.sigmoid(logits[..., 0].double()).numpy()  # (T, A)
         which, anchor = np.nonzero(scores > self.threshold)
         numbers = regressed[which, anchor].double().numpy()  # (N, 16)
@@ -175,7 +179,7 @@ class FaceFinder:
         """Meshes (N, M, 3) in pixels of the picture, with z in the same unit, and presences (N,)."""
         matrices = [place.matrix() for place in places]
         crops = np.stack([crop(image, matrix, size=_SIDE) for matrix in matrices])  # (N, 192, 192, 3)
-        raw_points, logits = _run(self.mesher, crops, scale=1 / 255)
+        raw_points, logits = _run(self.mesher, crops, device=self.device, scale=1 / 255)
         points = raw_points.reshape(len(places), -1, 3).double().numpy()  # (N, 3 M, 1, 1) -> (N, M, 3)
         presences = torch.sigmoid(logits.double()).reshape(-1).numpy()
         meshes = [
@@ -307,8 +311,10 @@ def _distinct(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return nms(torch.from_numpy(boxes), torch.from_numpy(scores), _SAME_FACE).numpy()
 
 
-def _run(network: TFLiteGraph, pictures: np.ndarray, *, scale: float, shift: float = 0.0) -> list[Tensor]:
+def _run(
+    network: TFLiteGraph, pictures: np.ndarray, *, device: torch.device, scale: float, shift: float = 0.0
+) -> list[Tensor]:
     """Outputs of a network that sees ``scale * picture + shift``, for pictures (N, H, W, 3) uint8; N comes first."""
     values = torch.from_numpy(pictures).permute(0, 3, 1, 2)  # (N, H, W, 3) -> (N, 3, H, W)
-    outputs = [network(batch.float() * scale + shift) for batch in values.split(_BATCH)]
-    return [torch.cat(batches) for batches in zip(*outputs, strict=True)]
+    outputs = [network(batch.to(device).float() * scale + shift) for batch in values.split(_BATCH)]
+    return [torch.cat(batches).cpu() for batches in zip(*outputs, strict=True)]

@@ -281,6 +281,7 @@ def analyze_clip(
     gap: float = 1.0,
     weights: str | Path = "qface",
     device: str = "auto",
+    engine: str = "auto",
     on_frame: OnFrame | None = None,
 ) -> ClipReading:
     """Read the faces of a clip, frame by frame, in constant memory.
@@ -298,6 +299,7 @@ def analyze_clip(
         gap: Seconds that a face may be away and keep its number, if it comes back where it was.
         weights: Bundled weights by name, or a checkpoint folder.
         device: ``auto``, ``cpu`` or ``cuda``.
+        engine: ``auto``, ``torch`` or ``onnx``; see ``predict.onnx.use_engine``.
         on_frame: Called with each frame.
 
     Raises:
@@ -313,7 +315,7 @@ def analyze_clip(
     with TemporaryDirectory() as folder:
         target = Path(folder) / "clip.parquet" if out is None else Path(out)
         with Video(path) as video:
-            reader = FaceReader.load(weights, device)
+            reader = FaceReader.load(weights, device, engine)
             settings = _settings(reader, path, fps=fps, gap=gap)
             table = ClipTable(target, settings)
             try:
@@ -382,6 +384,7 @@ def _settings(reader: FaceReader, path: str | Path, *, fps: float | None, gap: f
         "frames_a_part": PART,
         "weights": {"name": reader.weights, "sha256": digest.hexdigest()},
         "device": str(reader.device),
+        "engine": reader.engine,
         "threads": torch.get_num_threads(),
         "versions": {"semeia": semeia.__version__, "torch": torch.__version__, "av": av.__version__},
     }
