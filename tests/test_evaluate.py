@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from semeia import evaluate as e
+from semeia.data.formats import w300lp
 from semeia.data.formats.faces import FaceFolder
 from semeia.systems import qface
 
@@ -73,3 +74,16 @@ def test_presence_is_decided_at_the_units_own_thresholds(model, faces):
     model.calibration.unit_threshold.fill_(1.1)
     never = by_name(e.evaluate_faces(model, folder, split="val", rounds=0))
     assert never["action unit present", e.MEAN, "F1"].value == 0
+
+
+def test_pose_is_also_measured_between_the_angles_that_published_tests_compare():
+    rng = np.random.default_rng(0)
+    stored = [rng.uniform(-60, 60, (40, 3)) for _ in range(2)]  # pitch, yaw, roll as in Pose_Para
+    truth, answer = (w300lp.pose_of(angles) for angles in stored)
+    years = np.full(40, 30.0)
+    rows = e._number_scores(
+        {"age": years, "pose": truth}, {"age": years, "pose": answer}, np.array(["a"] * 40), rounds=0
+    )
+    wanted = np.abs(stored[0] - stored[1]).mean(0)
+    assert [by_name(rows)["pose", name, e.AS_STORED].value for name in e.STORED] == pytest.approx(wanted)
+    assert by_name(rows)["pose", e.MEAN, e.AS_STORED].value == pytest.approx(wanted.mean())
