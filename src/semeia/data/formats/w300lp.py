@@ -16,8 +16,8 @@ positive yaw turns to the left of the picture, positive roll moves the top of th
 R = Z(roll) Y(-yaw) X(-pitch), so that turning the picture adds to roll. Where a head turns about several axes, equal
 rotations therefore have different angles: with stored pitch and roll spread by 12 and 10 degrees, pitch and roll differ
 by 6 and 7 degrees on average from 30 to 45 degrees of yaw, and by 45 and 48 from 75 to 90. ``read`` converts rotations
-and keeps the stored degrees as ``extra``. Published errors are taken between stored angles: read with
-``order="stored"``, or bring predictions there with ``angles_of``.
+and keeps the stored degrees as ``extra``. Published errors are taken between stored angles; ``angles_of``
+brings truth and answer there.
 
 Known   Fields, folders, radians, the 99 degree rule, R and the drawing rule agree in several public code bases
         (Hopenet, 6DRepNet, face3d, demonstration code in MATLAB). No file of the data sets was at hand. That landmarks
@@ -37,7 +37,6 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -152,7 +151,6 @@ def read(
     folder: str | Path,
     *,
     limit: float | None = LIMIT,
-    order: Literal["pose", "stored"] = "pose",
     cache: bool = True,
 ) -> PoseFiles:
     """The faces of 300W-LP or of AFLW2000-3D, in the order of their names.
@@ -160,8 +158,6 @@ def read(
     Args:
         folder: The folder that holds AFW, HELEN ..., or the pictures of AFLW2000-3D.
         limit: Faces with a stored angle beyond so many degrees are left out and counted in ``dropped``; None keeps all.
-        order: ``pose``: angles as in ``records.Pose``. ``stored``: angles as stored but for the sign of roll, so that
-            errors are those that papers print.
         cache: Keep the labels in the folder for the next time. A folder that may not be written to is no error.
 
     Raises:
@@ -174,10 +170,8 @@ def read(
     if not kept.any():
         raise SemeiaError(f"{root}: expected Pose_Para in radians, within {limit:g} degrees, found nothing such in "
                           f"{len(files):,} files; convert degrees, or read with limit=None")  # fmt: skip
-    stored = (angles[:, [1, 0, 2]] * [1, 1, -1] + 180) % 360 - 180
-    poses = stored if order == "stored" else pose_of(angles)
     # A millionth of a degree hides what a rotation there and back costs in double precision.
-    rounded = poses.round(6) + 0.0
+    rounded = pose_of(angles).round(6) + 0.0
     names = list(files)
     rows = [
         (_face(names[i], rounded[i], points[i]), files[names[i]], {"stored_angles": angles[i].round(6).tolist()})
