@@ -20,6 +20,7 @@ from semeia.data.formats.w300lp import angles_of
 from semeia.data.samples import Vocabulary
 from semeia.metrics import calibration
 from semeia.metrics import faces as metrics
+from semeia.nn.intensity import IntensityLevels
 from semeia.records import PRESENT
 from semeia.systems import qface
 
@@ -153,7 +154,7 @@ def _fit_calibration(model: qface.QFace, seen: Mapping[str, np.ndarray]) -> None
     steps = -model.levels(torch.zeros_like(model.levels.first)[None])[0].cpu().numpy()  # (K, T)
 
     def levels(intensity: np.ndarray) -> np.ndarray:
-        return qface.IntensityLevels.targets(torch.from_numpy(intensity)).numpy()
+        return IntensityLevels.targets(torch.from_numpy(intensity)).numpy()
 
     def fill(kept: qface.Affine, score: np.ndarray, truth: np.ndarray, steps: np.ndarray | None = None) -> None:
         scale, shift = calibration.fit_affine(score, truth, steps=steps)

@@ -99,23 +99,6 @@ def test_probabilities_and_intensities_stay_in_their_ranges():
     assert ((out["au_probability"] >= 0) & (out["au_probability"] <= 1)).all()
 
 
-def test_intensity_and_occurrence_cannot_contradict():
-    levels = qface.IntensityLevels(3)
-    torch.nn.init.normal_(levels.gaps)
-    score = torch.linspace(-9, 9, 61)[:, None].expand(-1, 3)
-    p = levels(score).sigmoid()
-    intensity, present = p.sum(-1), p[..., qface.PRESENT - 1]
-    assert (intensity.diff(dim=0) > 0).all()
-    assert (present.diff(dim=0) > 0).all()
-    assert (intensity[present >= 0.5] >= 1).all()
-
-
-def test_level_targets_by_hand():
-    got = qface.IntensityLevels.targets(torch.tensor([0.0, 2.0, 3.25, 5.0]))
-    want = [[0, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0.25, 0], [1, 1, 1, 1, 1]]
-    torch.testing.assert_close(got, torch.tensor(want))
-
-
 def test_an_unlabelled_batch_costs_nothing():
     losses = model()(batch())
     assert losses["loss"] == 0
@@ -202,12 +185,6 @@ def test_fields_that_older_weights_lack_have_values_for_them():
     older = qface.Config(**qface.ADDED)
     assert not older.calibrated
     assert older.age_reading == "number"
-
-
-def test_rare_positives_weigh_more():
-    z, target = torch.zeros(1, 1), torch.ones(1, 1)
-    once = qface.weighted_bce(z, target, torch.ones(1))
-    torch.testing.assert_close(qface.weighted_bce(z, target, torch.full((1,), 3.0)), 3 * once)
 
 
 def test_it_overfits_eight_samples():

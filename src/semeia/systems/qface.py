@@ -10,7 +10,7 @@
             as its abstract describes it, with the sizes of published siblings (docs/systems/qface.md).
 
 Shapes      B images   H, W pixels   S taps   C_s channels of a tap   N tokens   D width   M queries
-            E expressions   K action units   A attributes   T = 5 FACS levels   Y age bins
+            E expressions   K action units   A attributes   T FACS levels   Y age bins
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
+from semeia.nn.intensity import IntensityLevels, masked_mean, weighted_bce
 from semeia.nn.query_attention import QueryDecoder, Reading
 from semeia.nn.shared_readings import GroupedQueries, PooledReading, asked_by_task, asked_once
 from semeia.nn.stages import Stages, stages
@@ -34,7 +35,6 @@ A = TypeVar("A")  # arrays or tensors
 
 TASKS = ("expression", "action_units", "attributes", "age", "pose")
 ANGLES = ("yaw", "pitch", "roll")
-LEVELS = 5  # FACS intensities A to E
 ANSWERS = {
     "expression": ("expression",), "action_units": ("au_probability", "au_intensity", "au_sides"),
     "attributes": ("attributes",), "age": ("age",), "pose": ("pose",),
@@ -211,31 +211,6 @@ class LabelReadout(nn.Module):
     def forward(self, read: Tensor) -> Tensor:
         """``(B, M, D) -> (B, M)``."""
         return (read * self.weight).sum(-1) + self.bias
-
-
-class IntensityLevels(nn.Module):
-    """From one score to FACS intensity and occurrence, so that the one rises with the other.
-
-    Each unit has rising thresholds b_1 < ... < b_5 and P(intensity >= t) = sigmoid(z - b_t). The expected intensity is
-    the sum over t; the unit is present when P(intensity >= 2) is at least one half. Both rise with the score, so each
-    unit counts as present from one fixed intensity on. Cumulative link model; own choice.
-    """
-
-    def __init__(self, units: int) -> None:
-        super().__init__()
-        self.first = nn.Parameter(torch.full((units,), 0.5))
-        self.gaps = nn.Parameter(torch.zeros(units, LEVELS - 1))
-
-    def forward(self, score: Tensor) -> Tensor:
-        """Scores ``(B, K)`` or ``(B, K, 2)`` -> logits of P(intensity >= t), with a last axis of T levels."""
-        steps = torch.cat([self.first[:, None], F.softplus(self.gaps)], 1).cumsum(1)  # (K, T)
-        return score[..., None] - (steps if score.ndim == 2 else steps[:, None])
-
-    @staticmethod
-    def targets(intensity: Tensor) -> Tensor:
-        """Intensity 0-5 -> P(intensity >= t): a number between two levels is shared between them."""
-        levels = torch.arange(LEVELS, device=intensity.device)
-        return (intensity[..., None] - levels).clamp(0, 1)
 
 
 class AgeNumber(nn.Module):
@@ -513,17 +488,6 @@ class QFace(Task):
         """Names of the queries, in the order of the maps."""
         c = self.config
         return (*c.expressions, *c.action_units, *c.attributes, "age", *ANGLES)
-
-
-def masked_mean(each: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``each`` where ``mask``; 0 with zero gradient where nothing is labelled."""
-    weight = mask.to(each.dtype)
-    return (each * weight).sum() / weight.sum().clamp(min=1)
-
-
-def weighted_bce(z: Tensor, target: Tensor, positive: Tensor) -> Tensor:
-    """Element-wise binary cross-entropy with logits whose positive part counts ``positive`` times."""
-    return F.binary_cross_entropy_with_logits(z, target, reduction="none", pos_weight=positive.expand_as(z))
 
 
 def label_counts(config: Config) -> tuple[int, ...]:
