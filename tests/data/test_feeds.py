@@ -187,6 +187,20 @@ def test_the_landmarks_decide_the_crop():
     assert np.degrees(np.arctan2(left[1] - right[1], right[0] - left[0])) == pytest.approx(8)
 
 
+def test_landmarks_travel_with_the_crop(folder, tmp_path):
+    (batch,) = evaluation_batches(folder, split="test", view="aligned", image_size=32, vocabulary=WORDS, margin=0.0)
+    assert batch["landmarks_mask"].all()
+    np.testing.assert_allclose(five_from_68(batch["landmarks"].numpy()), [TEMPLATE] * 2, atol=1e-6)
+    mirrored = feed(FaceSet(folder), margins=(0.0, 0.0), augmentation=replace(STILL, p_flip=1.0), aligned=1.0).batch(0)
+    np.testing.assert_allclose(five_from_68(mirrored["landmarks"].numpy()), [TEMPLATE] * 4, atol=1e-6)
+    moved = feed(FaceSet(folder), margins=(0.0, 0.0), augmentation=replace(STILL, shift=0.2), aligned=1.0).batch(0)
+    apart = five_from_68(moved["landmarks"].numpy()) - TEMPLATE
+    np.testing.assert_allclose(apart, apart[:, :1].repeat(5, 1), atol=1e-6)
+    assert np.abs(apart).max() > 0.01
+    without = feed(FaceSet(write(tmp_path, 6, points=False))).batch(0)
+    assert not without["landmarks_mask"].any()
+
+
 def test_rare_positives_are_drawn_as_often_as_their_weight_says(folder):
     train = folder.select("train")
     assert positive_units(folder, WORDS)[train].sum(0).tolist() == [5, 1]

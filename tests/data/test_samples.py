@@ -1,5 +1,6 @@
 """Labels become arrays with masks; what is missing never trains anything."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from semeia.data.formats.face_columns import columns_of, table
 from semeia.data.samples import FaceTargets, TargetTable, Vocabulary, collate, flip, only, turn, without_roll
+from semeia.ops.faces import FLIP_68
 from semeia.records import FaceLabels, Pose
 
 WORDS = Vocabulary(
@@ -62,7 +64,7 @@ def test_a_batch_holds_values_masks_and_shapes():
     assert batch["image"][0].min() == 1
     shapes = {
         "expression": (3,), "au_intensity": (3, 3), "au_occurrence": (3, 3), "au_sides": (3, 3, 2),
-        "attributes": (3, 2), "age": (3,), "pose": (3, 3),
+        "attributes": (3, 2), "age": (3,), "pose": (3, 3), "landmarks": (3, 68, 2),
     }  # fmt: skip
     for name, shape in shapes.items():
         assert batch[name].shape == batch[f"{name}_mask"].shape == shape
@@ -86,6 +88,8 @@ def test_mirroring_negates_yaw_and_roll_and_swaps_sides():
     mirrored = flip(targets())
     assert mirrored.pose.tolist() == [-10, 5, 3]
     assert mirrored.au_sides[1].tolist() == [3, 1]
+    seen = replace(targets(), landmarks=np.linspace(0, 1, 136, dtype=np.float32).reshape(68, 2))
+    np.testing.assert_allclose(flip(seen).landmarks, (seen.landmarks * [-1, 1] + [1, 0])[FLIP_68], atol=1e-6)
     np.testing.assert_array_equal(mirrored.au_intensity, targets().au_intensity)
     again = flip(mirrored)
     np.testing.assert_array_equal(again.au_sides, targets().au_sides)

@@ -18,7 +18,7 @@ Shapes      B images of a batch   N images of a split   S side of the crop
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -38,7 +38,7 @@ from semeia.data.samples import (
     turn,
     without_roll,
 )
-from semeia.ops.faces import aligned_matrix, crop, upright_matrix
+from semeia.ops.faces import FLIP_68, aligned_matrix, crop, transform_points, upright_matrix
 from semeia.records import PRESENT, SemeiaError
 
 View = Literal["aligned", "upright"]
@@ -157,8 +157,10 @@ class FaceFeed:
         jitter = sample_jitter(self.augmentation, rng, aligned=view == "aligned" and landmarks is not None)
         if jitter.flip:
             targets = flip(targets)
-        cropped = crop(image, jittered(matrix, jitter, self.image_size), size=self.image_size)
-        return develop(cropped, self.augmentation, rng), turn(targets, jitter.rotation)
+        matrix = jittered(matrix, jitter, self.image_size)
+        cropped = crop(image, matrix, size=self.image_size)
+        targets = with_landmarks(turn(targets, jitter.rotation), landmarks, matrix, self.image_size, flip=jitter.flip)
+        return develop(cropped, self.augmentation, rng), targets
 
     def _row(self, number: int, position: int, rng: np.random.Generator) -> int:
         """Row of the folder at a position of the sequence."""
@@ -206,6 +208,7 @@ def evaluation_batches(
             landmarks, image = landmarks_of(folder, row), folder.image(row)
             matrix = crop_matrix(landmarks, image, view=view, size=image_size, margin=margin)
             targets = view_targets(known[place], view, landmarks=landmarks)
+            targets = with_landmarks(targets, landmarks, matrix, image_size)
             samples.append((crop(image, matrix, size=image_size), targets))
         yield collate(samples)
 
@@ -252,6 +255,19 @@ def crop_matrix(landmarks: np.ndarray | None, image: np.ndarray, *, view: View, 
 def view_targets(targets: FaceTargets, view: View, *, landmarks: np.ndarray | None) -> FaceTargets:
     """Targets as far as a view shows them: alignment takes roll away."""
     return without_roll(targets) if view == "aligned" and landmarks is not None else targets
+
+
+def with_landmarks(
+    targets: FaceTargets, landmarks: np.ndarray | None, matrix: np.ndarray, size: int, *, flip: bool = False
+) -> FaceTargets:
+    """Targets with the landmarks (68, 2) where a matrix (2, 3) puts them in a crop of ``size`` pixels.
+
+    A matrix that mirrors needs ``flip``, which puts the points back into order.
+    """
+    if landmarks is None:
+        return targets
+    placed = transform_points(matrix, landmarks) / size
+    return replace(targets, landmarks=(placed[FLIP_68] if flip else placed).astype(np.float32))
 
 
 def shares(places: int, weights: Sequence[float]) -> list[int]:

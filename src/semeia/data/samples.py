@@ -10,6 +10,7 @@ Keys of a batch; a value counts only where its mask is true, and is 0 elsewhere 
     attributes      (B, A)        float32, 0 or 1                             attributes_mask      (B, A)
     age             (B,)          float32, years                              age_mask             (B,)
     pose            (B, 3)        float32, yaw, pitch, roll in degrees        pose_mask            (B, 3)
+    landmarks       (B, 68, 2)    float32, x and y as parts of the crop       landmarks_mask       (B, 68, 2)
 
 Masks are bool.
 
@@ -19,7 +20,7 @@ Shapes      B images   N faces of a folder   S side of the crop   K action units
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor
 
 from semeia.data.formats.face_columns import FaceColumns
+from semeia.ops.faces import flip_68
 from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, PRESENT
 
 TASK_TARGETS = {
@@ -63,6 +65,7 @@ class FaceTargets:
         attributes: (A,) float32, 0 or 1.
         age: Years.
         pose: (3,) float32, yaw, pitch, roll in degrees.
+        landmarks: (68, 2) float32, iBUG order, x and y as parts of the side of the crop that shows the face.
     """
 
     expression: int
@@ -72,10 +75,11 @@ class FaceTargets:
     attributes: np.ndarray
     age: float
     pose: np.ndarray
+    landmarks: np.ndarray = field(default_factory=lambda: np.full((68, 2), np.nan, np.float32))
 
 
 class TargetTable:
-    """The targets of all faces of a folder, arranged by a vocabulary once.
+    """The targets of all faces of a folder, arranged by a vocabulary once, without landmarks: they depend on the crop.
 
     Where a unit's occurrence is not labelled but its intensity is, it counts as present from intensity 2 on.
 
@@ -114,11 +118,12 @@ class TargetTable:
 
 
 def flip(targets: FaceTargets) -> FaceTargets:
-    """Targets of the mirrored picture: yaw and roll change sign, the sides of each unit change places."""
+    """Targets of the mirrored picture: yaw and roll change sign, sides and landmarks change places."""
     return replace(
         targets,
         au_sides=targets.au_sides[:, ::-1],
         pose=targets.pose * np.array([-1, 1, -1], np.float32),
+        landmarks=flip_68(targets.landmarks, 1.0),
     )
 
 
@@ -161,7 +166,7 @@ def collate(samples: Sequence[tuple[np.ndarray, FaceTargets]]) -> dict[str, Tens
         "expression": expression,
         "expression_mask": expression >= 0,
     }
-    for name in ("au_intensity", "au_occurrence", "au_sides", "attributes", "age", "pose"):
+    for name in ("au_intensity", "au_occurrence", "au_sides", "attributes", "age", "pose", "landmarks"):
         values = torch.from_numpy(np.stack([np.float32(getattr(target, name)) for target in targets]))
         batch[name], batch[f"{name}_mask"] = values.nan_to_num(0), ~values.isnan()
     return batch
