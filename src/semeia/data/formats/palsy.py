@@ -7,7 +7,7 @@ One row is a file, or the part of a clip from ``start`` to ``end`` in seconds; e
 name, in any order and letters of either case; only the first three must be there, and unknown ones are ignored.
 
     exercise    one of ``ops.palsy_scales.EXERCISES``, or a name of ``VARIANTS``; spaces and hyphens count as _
-    file        below the folder, with / or \\
+    file        below the folder; slashes of either kind
     grade       House-Brackmann I to VI, or 1 to 6
     side        the weak one, the subject's own: left, right, l, r; none where neither is weak
     split       train, val or test
@@ -268,7 +268,7 @@ def write(folder: str | Path, files: Iterable[tuple[PalsyFile, bytes | np.ndarra
     writer.writeheader()
     for line, (file, content) in enumerate(files, start=2):
         cells = _cells(file)
-        placed = _row(cells, root, path=path, line=line)
+        placed = _row({what: cell.strip() for what, cell in cells.items()}, root, path=path, line=line)
         for what in COLUMNS:
             name = "path" if what == "file" else what
             given, back = (getattr(f, name) for f in (replace(file, path=root / file.path), placed))
@@ -294,7 +294,9 @@ def _cells(file: PalsyFile) -> dict[str, str]:
     """A row as text; values out of range stay, for the reader to refuse."""
     grade = file.grade
     cells: dict[str, Any] = {what: getattr(file, what) for what in COLUMNS if what != "file"}
-    cells |= {"file": file.path.as_posix(), "grade": GRADES[grade] if grade in range(len(GRADES)) else grade}
+    if grade is not None and grade in range(len(GRADES)):
+        cells["grade"] = GRADES[int(grade)]
+    cells["file"] = file.path.as_posix()
     return {what: "" if value is None else str(value) for what, value in cells.items()}
 
 
