@@ -99,7 +99,7 @@ def evaluate_faces(
     balanced = (answer["attributes"] >= attribute_threshold).astype(float)
     scores = [
         *_expression_scores(truth, answer, people, model.config.expressions, rounds),
-        *_unit_scores(truth, answer, present, people, model.config.action_units, rounds),
+        *unit_scores(truth, answer, present, people, model.config.action_units, rounds),
         *_attribute_scores(truth, answer, balanced, people, model.config.attributes, rounds),
         *_number_scores(truth, answer, people, rounds),
     ]
@@ -229,7 +229,7 @@ def read_split(
     return whole[0], whole[1], np.array(people)
 
 
-def _scores(  # noqa: PLR0917
+def label_scores(  # noqa: PLR0917
     task: str,
     metric: str,
     measure: Callable[[np.ndarray], np.ndarray | float],
@@ -299,13 +299,13 @@ def _expression_scores(
         return calibration.top_label_error(true[i], answer["expression"][i])
 
     return [
-        *_scores("expression", "accuracy", accuracy, each[:, 0], people, (), rounds),
-        *_scores("expression", "F1", f1, each, people, names, rounds),
-        *_scores("expression", ERROR, miscalibration, each[:, 0], people, (), min(rounds, SLOW)),
+        *label_scores("expression", "accuracy", accuracy, each[:, 0], people, (), rounds),
+        *label_scores("expression", "F1", f1, each, people, names, rounds),
+        *label_scores("expression", ERROR, miscalibration, each[:, 0], people, (), min(rounds, SLOW)),
     ]
 
 
-def _unit_scores(  # noqa: PLR0917
+def unit_scores(  # noqa: PLR0917
     truth: dict[str, np.ndarray],
     answer: dict[str, np.ndarray],
     present: np.ndarray,
@@ -332,11 +332,11 @@ def _unit_scores(  # noqa: PLR0917
         return calibration.calibration_error(occurs[i], answer["au_probability"][i])
 
     return [
-        *_scores("action unit present", "F1", f1, occurs, people, names, rounds, {MEAN_BP4D: BP4D}),
-        *_scores("action unit present", ERROR, miscalibration, occurs, people, names, min(rounds, SLOW)),
-        *_scores("action unit intensity", "ICC(3,1)", icc, intensity, people, names, min(rounds, SLOW)),
-        *_scores("action unit intensity", "mean absolute error, 0-5", error, intensity, people, names, rounds),
-        *_scores("action unit side", "mean absolute error, 0-5", side_error, sides[..., 0], people, names, rounds),
+        *label_scores("action unit present", "F1", f1, occurs, people, names, rounds, {MEAN_BP4D: BP4D}),
+        *label_scores("action unit present", ERROR, miscalibration, occurs, people, names, min(rounds, SLOW)),
+        *label_scores("action unit intensity", "ICC(3,1)", icc, intensity, people, names, min(rounds, SLOW)),
+        *label_scores("action unit intensity", "mean absolute error, 0-5", error, intensity, people, names, rounds),
+        *label_scores("action unit side", "mean absolute error, 0-5", side_error, sides[..., 0], people, names, rounds),
     ]
 
 
@@ -364,9 +364,9 @@ def _attribute_scores(  # noqa: PLR0917
         return calibration.calibration_error(true[i], answer["attributes"][i])
 
     return [
-        *_scores("attribute", "accuracy", accuracy, true, people, names, rounds),
-        *_scores("attribute", "balanced accuracy", balanced, true, people, names, rounds),
-        *_scores("attribute", ERROR, miscalibration, true, people, names, min(rounds, SLOW)),
+        *label_scores("attribute", "accuracy", accuracy, true, people, names, rounds),
+        *label_scores("attribute", "balanced accuracy", balanced, true, people, names, rounds),
+        *label_scores("attribute", ERROR, miscalibration, true, people, names, min(rounds, SLOW)),
     ]
 
 
@@ -386,9 +386,9 @@ def _number_scores(
         return metrics.angular_error(true[i], said[i])
 
     return [
-        *_scores("age", "mean absolute error, years", age_error, truth["age"], people, (), rounds),
-        *_scores("pose", "mean absolute error, degrees", angle_error, truth["pose"], people, qface.ANGLES, rounds),
-        *_scores("pose", AS_STORED, published_error, true, people, STORED, rounds),
+        *label_scores("age", "mean absolute error, years", age_error, truth["age"], people, (), rounds),
+        *label_scores("pose", "mean absolute error, degrees", angle_error, truth["pose"], people, qface.ANGLES, rounds),
+        *label_scores("pose", AS_STORED, published_error, true, people, STORED, rounds),
     ]
 
 

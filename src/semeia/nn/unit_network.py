@@ -19,7 +19,7 @@ from semeia.nn.intensity import IntensityLevels, masked_mean, weighted_bce
 from semeia.nn.regions import LandmarkBranch, MapRegions, RegionStem, UnitBranches, WindowRegions
 from semeia.nn.unit_losses import landmark_loss, weighted_cross_entropy, weighted_dice
 from semeia.ops.face_regions import FORTY_NINE, SPREAD, unit_centres
-from semeia.records import PRESENT
+from semeia.records import PRESENT, SemeiaError
 
 REGIONS = {"window": WindowRegions, "map": MapRegions}
 
@@ -40,7 +40,7 @@ class UnitTrunk(nn.Module):
 
     Args:
         units: Names of the N units.
-        image_size: S, a multiple of 32.
+        image_size: S, a multiple of 16.
         stem: Channels of both layers of the stem.
         landmarks: Channels of the landmark branch.
         hidden: Width of its last layer but one.
@@ -172,3 +172,55 @@ def usual_points(landmarks: np.ndarray) -> Tensor:
     known = landmarks[~np.isnan(landmarks).any((1, 2))]
     mean = known.mean(0) if len(known) else np.full((68, 2), 0.5)
     return torch.from_numpy(mean[FORTY_NINE]).float()
+
+
+# Starting from a network that knows other units ----------------------------------------------------------------------
+
+LIKE = {"AU25": "AU23", "AU26": "AU17"}
+"""Units of DISFA that JAA-Net's code starts from another unit of BP4D; any other starts from itself."""
+
+OF_UNITS = "trunk.branches."
+"""Parameters that hold the units one after the other begin so."""
+
+FRESH = ("heads.", "unit_threshold", "side_threshold", "unit_weight", "adapt.decide")
+"""What is not taken over where units differ, as JAA-Net's classifier is not."""
+
+BETWEEN_UNITS = ("region.bias", "relation.edges")
+"""What relates one unit to another ends so; it is not taken over either."""
+
+
+@torch.no_grad()
+def adopt_units(model: nn.Module, other: nn.Module, *, units: Sequence[str], others: Sequence[str]) -> None:
+    """Start a network from another of the same system that may know other units, in place.
+
+    Branches come from the same unit, or from one that looks alike (``LIKE``); a unit that the other lacks keeps its
+    own. What belongs to no unit is copied whole.
+
+    Args:
+        model: Is changed.
+        other: Is copied from.
+        units: Of ``model``.
+        others: Of ``other``.
+
+    Raises:
+        SemeiaError: A part has another shape than the other's.
+    """
+    same = tuple(units) == tuple(others)
+    taken = [unit if unit in others else LIKE.get(unit, unit) for unit in units]
+    sources = {i: list(others).index(name) for i, name in enumerate(taken) if name in others}
+    given = other.state_dict()
+    for name, value in model.state_dict().items():
+        if not same and (name.startswith(FRESH) or name.endswith(BETWEEN_UNITS)):
+            continue
+        if not same and name.startswith(OF_UNITS) and value.ndim:
+            # Grouped convolutions hold the channels of all units one after the other.
+            parts = value.unflatten(0, (len(units), -1))
+            of_others = given[name].unflatten(0, (len(others), -1))
+            for i, source in sources.items():
+                parts[i] = of_others[source]
+            continue
+        if name not in given or given[name].shape != value.shape:
+            found = tuple(given[name].shape) if name in given else "nothing"
+            raise SemeiaError(f"{name}: expected {tuple(value.shape)} in the checkpoint to start from, found {found}; "
+                              "start from one of the same sizes")  # fmt: skip
+        value.copy_(given[name])

@@ -28,7 +28,7 @@ from semeia.nn.fusion import GatedFusion
 from semeia.nn.regions import FeatureExtractor
 from semeia.nn.unit_network import Seen, UnitHeads, UnitTrunk, unit_losses
 from semeia.ops.face_regions import FORTY_NINE, eye_distance
-from semeia.records import ACTION_UNITS
+from semeia.records import ACTION_UNITS, PRESENT
 from semeia.task import Task
 
 
@@ -37,9 +37,11 @@ class Config:
     """What the model is; every field says where its default comes from."""
 
     image_size: int = 112
-    """Side of the square input in pixels, a multiple of 32. [default: small; JAA-Net's code has 176]"""
+    """Side of the square input in pixels, a multiple of 16. [default: small; JAA-Net's code has 176]"""
     action_units: tuple[str, ...] = ACTION_UNITS
     """Units, in the order in which the BiLSTM meets them. [default: the library's; the paper has BP4D's and DISFA's]"""
+    margin: float = 0.15
+    """Margin of the aligned crop; 0: brows to chin. [default: regions reach above the brows and below the mouth]"""
     stem: tuple[int, int] = (16, 32)
     """Channels of the stem's two layers. [default: half of JAA-Net's]"""
     face: tuple[int, ...] = (32, 48, 64)
@@ -326,6 +328,7 @@ class ALGRNet(Task):
 
     unit_weight: Tensor
     unit_threshold: Tensor
+    side_threshold: Tensor
 
     def __init__(
         self, config: Config, *, trunk: UnitTrunk, adapt: nn.Module, shape: nn.Module | None, relation: nn.Module,
@@ -339,7 +342,9 @@ class ALGRNet(Task):
         self.project = nn.Linear(config.face[-1], config.width)
         self.position = nn.Parameter(0.02 * torch.randn(places, config.width))
         self.register_buffer("unit_weight", torch.ones(len(config.action_units)))
+        # Decisions: from which probability a unit counts as present, and from which intensity one of its sides does.
         self.register_buffer("unit_threshold", torch.full((len(config.action_units),), 0.5))
+        self.register_buffer("side_threshold", torch.full((len(config.action_units),), float(PRESENT)))
 
     def features(self, image: Tensor) -> dict[str, Tensor]:
         """What is known of a face before it is scored.

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from semeia.nn.fusion import GatedFusion
 from semeia.nn.regions import FeatureExtractor
 from semeia.nn.unit_network import UnitHeads, UnitTrunk, unit_losses
-from semeia.records import ACTION_UNITS
+from semeia.records import ACTION_UNITS, PRESENT
 from semeia.task import Task
 
 
@@ -37,9 +37,11 @@ class Config:
     """What the model is; every field says where its default comes from."""
 
     image_size: int = 112
-    """Side of the square input in pixels, a multiple of 32. [default: small; JAA-Net's code has 176]"""
+    """Side of the square input in pixels, a multiple of 16. [default: small; JAA-Net's code has 176]"""
     action_units: tuple[str, ...] = ACTION_UNITS
     """Units. [default: the library's; the paper has BP4D's and DISFA's]"""
+    margin: float = 0.15
+    """Margin of the aligned crop; 0: brows to chin. [default: regions reach above the brows and below the mouth]"""
     stem: tuple[int, int] = (16, 32)
     """Channels of the stem's two layers. [default: half of JAA-Net's]"""
     face: tuple[int, ...] = (32, 48, 64)
@@ -302,6 +304,7 @@ class MGRRNet(Task):
 
     unit_weight: Tensor
     unit_threshold: Tensor
+    side_threshold: Tensor
 
     def __init__(
         self, config: Config, *, trunk: UnitTrunk, whole: FeatureExtractor, layers: nn.ModuleList, heads: UnitHeads
@@ -311,7 +314,9 @@ class MGRRNet(Task):
         self.trunk, self.whole, self.layers, self.heads = trunk, whole, layers, heads
         self.face = nn.Linear(config.whole[-1], config.width)
         self.register_buffer("unit_weight", torch.ones(len(config.action_units)))
+        # Decisions: from which probability a unit counts as present, and from which intensity one of its sides does.
         self.register_buffer("unit_threshold", torch.full((len(config.action_units),), 0.5))
+        self.register_buffer("side_threshold", torch.full((len(config.action_units),), float(PRESENT)))
 
     def features(self, image: Tensor) -> dict[str, Tensor]:
         """What is known of a face before it is scored.

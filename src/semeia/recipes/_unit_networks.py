@@ -1,0 +1,225 @@
+"""What the recipes of networks for action units have in common: training, thresholds, evaluation, card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+
+from semeia import checkpoint
+from semeia.data.augment import Augmentation
+from semeia.data.feeds import (
+    Balance,
+    FaceFeed,
+    FaceSet,
+    crop_matrix,
+    labelled_units,
+    landmarks_of,
+    mixture,
+    positive_units,
+    rarity_weights,
+)
+from semeia.evaluate import MEAN_BP4D, SUMMARIES, Score, score_table
+from semeia.face_sets import FaceData, data_flags, open_faces, open_split, with_split
+from semeia.files import write_whole
+from semeia.nn.unit_losses import unit_weights
+from semeia.nn.unit_network import adopt_units, usual_points
+from semeia.ops.faces import transform_points
+from semeia.task import Task
+from semeia.train.loop import Fit, fit
+from semeia.train.optimisers import adamw
+from semeia.unit_scores import evaluate_units, fit_thresholds, vocabulary
+
+PLACED = 2000
+"""Training faces whose landmarks tell where points usually are."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Data and optimiser of one training; the recipes add their model."""
+
+    data: FaceData = field(default_factory=FaceData)
+    """Labelled faces; several sets are mixed within every batch."""
+    init: str | None = None
+    """Checkpoint of the same system to start from, which may have other units: as DISFA's models start from BP4D's."""
+    shares: tuple[float, ...] | None = None
+    """Part of each batch that each set fills, in the order of the fields of ``data``; equal parts by default."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """What is done to the pictures in training."""
+    batch_size: int = 32
+    """Images a step and process."""
+    balance: Balance = "au"
+    """``au`` draws faces with rare action units more often, ``none`` all alike."""
+    learning_rate: float = 1e-3
+    """Peak, reached after the warm-up; a cosine leads to zero."""
+    weight_decay: float = 5e-4
+    """AdamW's. [ME-GraphAU, JAA-Net]"""
+    workers: int = 1
+    """Processes that prepare batches."""
+    validate: int = 400
+    """Held-out images that are read at each evaluation while training."""
+    test: int | None = None
+    """Held-out images of each folder in the final table; all by default."""
+    rounds: int = 1000
+    """Of the bootstrap that gives the final table its intervals; 0 gives none."""
+    fit: Fit = field(default_factory=Fit)
+    """Length, intervals, clipping, averaging of weights."""
+
+
+def learn(
+    config: Any, *, system: str, kind: type, build: Callable[[Any], Task], title: str, resume: bool, progress: bool
+) -> Path:
+    """Train, fit thresholds on the val split, evaluate on the test split, and save a checkpoint with its card.
+
+    Args:
+        config: A ``Training`` with ``model``.
+        system: Short name.
+        kind: Class of its model's configuration.
+        build: Makes the model.
+        title: First line of the card.
+        resume: Go on from the newest state.
+        progress: Show progress.
+
+    Raises:
+        SemeiaError: No data, data without a train split, or a checkpoint that does not fit.
+    """
+    data = open_faces(config.data, progress=progress)
+    sets = mixture(system, data, config.shares, balance=config.balance)
+    torch.manual_seed(config.fit.seed)
+    model: Any = build(config.model)
+    if config.init is not None:
+        other: Any = checkpoint.load(config.init, system=system, kind=kind, build=build)[0]
+        adopt_units(model, other, units=model.config.action_units, others=other.config.action_units)
+    else:
+        model.trunk.landmarks.usual.copy_(usual_points(_placed(sets, config.model)))
+    model.unit_weight.copy_(torch.from_numpy(unit_weights(rates(sets, config.model))))
+    feed = FaceFeed(
+        sets, batch_size=config.batch_size, image_size=config.model.image_size, vocabulary=vocabulary(config.model),
+        augmentation=config.augmentation, aligned=1.0, margins=(config.model.margin, config.model.margin),
+        seed=config.fit.seed,
+    )  # fmt: skip
+    optimizers = adamw(model, lr=config.learning_rate, weight_decay=config.weight_decay)
+    watched = with_split(data, "val")
+
+    def validate(task: Any) -> dict[str, float]:
+        scores = evaluate_units(task, watched, split="val", limit=config.validate, rounds=0)
+        return {f"{s.task}/{s.metric}, {s.label}": s.value for s in scores if s.label in SUMMARIES}
+
+    fit(
+        model, {"main": feed}, optimizers, config.fit, evaluate=validate if watched else None, resume=resume,
+        progress=progress, workers=config.workers,
+    )  # fmt: skip
+    out = Path(config.fit.out) / "checkpoint"
+    if not PartialState().is_main_process:
+        return out
+    if watched:
+        fit_thresholds(model, watched)
+    scores = evaluate_units(model, with_split(data, "test"), split="test", limit=config.test, rounds=config.rounds)
+    text = card(config, sets, scores, system=system, title=title)
+    checkpoint.save(out, system=system, config=config.model, state=model.state_dict(), card=text)
+    write_whole(out.parent / "scores.json", json.dumps([score.as_dict() for score in scores], indent=1).encode())
+    return out
+
+
+def score(
+    weights: str | Path, data: FaceData, *, system: str, kind: type, build: Callable[[Any], Task], split: str,
+    limit: int | None, rounds: int,
+) -> list[Score]:  # fmt: skip
+    """Score bundled weights or a checkpoint folder on a split of data sets; sets without that split are left out.
+
+    Raises:
+        SemeiaError: No data, or no set has the split.
+    """
+    model: Any = checkpoint.load(weights, system=system, kind=kind, build=build)[0]
+    return evaluate_units(model, open_split(data, split), split=split, limit=limit, rounds=rounds)
+
+
+def rates(sets: Sequence[FaceSet], model: Any) -> np.ndarray:
+    """(N,) positive rate of each unit as it is drawn in training; NaN where nobody labelled it."""
+    names = vocabulary(model)
+    positives, labelled = np.zeros(len(names.action_units)), np.zeros(len(names.action_units))
+    for s in sets:
+        rows = s.folder.select(s.split)
+        drawn = rarity_weights(s.folder, rows, names) if s.balance == "au" else np.ones(len(rows))
+        weight = s.share * drawn / drawn.sum()
+        positives += weight @ positive_units(s.folder, names)[rows]
+        labelled += weight @ labelled_units(s.folder, names)[rows]
+    return np.divide(positives, labelled, out=np.full_like(positives, np.nan), where=labelled > 0)
+
+
+def _placed(sets: Sequence[FaceSet], model: Any) -> np.ndarray:
+    """(n, 68, 2) landmarks of training faces as parts of the crop, NaN where unknown."""
+    placed = [np.full((68, 2), np.nan)]
+    for s in sets:
+        rows = s.folder.select(s.split)
+        for row in rows[:: max(1, len(rows) // PLACED)]:
+            landmarks = landmarks_of(s.folder, row)
+            if landmarks is not None:
+                size = model.image_size
+                matrix = crop_matrix(landmarks, np.empty(0), view="aligned", size=size, margin=model.margin)
+                placed.append(transform_points(matrix, landmarks) / size)
+    return np.stack(placed)
+
+
+def card(config: Any, sets: Sequence[FaceSet], scores: Sequence[Score], *, system: str, title: str) -> str:
+    """The model card: what the weights learned from, what they were measured on, what they cannot tell."""
+    return CARD.format(
+        title=title,
+        units=", ".join(config.model.action_units),
+        sizes=" and ".join(f"{len(s.folder.select(s.split)):,} images of {s.folder.folder.name}" for s in sets),
+        steps=f"{config.fit.steps:,}",
+        batch=config.batch_size,
+        seed=config.fit.seed,
+        start="" if config.init is None else " It started from another checkpoint of the same system.",
+        command=trained_by(config, system=system),
+        table=score_table(scores),
+    )
+
+
+def trained_by(config: Any, *, system: str) -> str:
+    """The command that trains these weights."""
+    flags: Mapping[str, object] = {
+        "model.action_units": json.dumps(list(config.model.action_units)),
+        "init": config.init,
+        "fit.steps": config.fit.steps,
+        "out": config.fit.out,
+    }
+    named = " ".join(f"--{name} '{value}'" for name, value in flags.items() if value is not None)
+    return f"semeia train {system} {data_flags(config.data)} {named}"
+
+
+MEAN_OF_TWELVE = f"action unit present/F1, {MEAN_BP4D}"
+"""Key of the log by which trainings are compared."""
+
+CARD = """# {title}
+Action units of a face with FACS intensity 0-5, of the whole face and of each of its sides.
+
+- Action units: {units}
+- Sides are the subject's own.
+
+## What it learned from
+{sizes}. {steps} steps of {batch} images, seed {seed}.{start}
+
+```
+{command}
+```
+
+## What was measured
+The split `test`, persons that training never saw; intervals are 95 % over persons. Crops are cut by the labelled
+landmarks; in use the face finder places them. Thresholds were chosen on the split `val` by F1. On rendered faces the
+numbers say how well the mechanism was learned: **they are not accuracy on people**, which was not measured.
+
+{table}
+
+## What it cannot tell
+- An action unit is what muscles show, not what a person feels. A difference between the sides is no diagnosis.
+- It does not identify persons and must not be used to decide about them. Not a medical device.
+
+Licence: Apache-2.0.
+"""
