@@ -5,7 +5,8 @@
     python benchmarks/face_study.py learning --data worlds/faces --other worlds/faces-other
 
 The arms of a study train by the same recipe for the same steps from the same seeds and differ in what their names say.
-A study that was stopped goes on where it was. Rows go to ``benchmarks/results``; the table shows, for each question,
+A study that was stopped goes on where it was. Rows go to ``benchmarks/results``; ``--table`` prints those that are there
+and runs nothing, whatever configuration and commit they come from. The table shows, for each question,
 the paired difference over seeds with its 95 % t interval: it holds where the interval lies above zero, fails where it
 lies below, and is inconclusive otherwise. Many questions are asked of the same seeds and no interval is widened for
 that, so that about one in twenty would hold or fail by chance alone.
@@ -270,11 +271,18 @@ def _values(rows: Sequence[dict[str, Any]], arm: str, faces: str, metric: str) -
     return [math.nan if value is None else value for _, value in found]
 
 
+def kept(study: Study, file: Path) -> list[dict[str, Any]]:
+    """The rows of a file whose arms the study has."""
+    if not file.exists():
+        raise SystemExit(f"{file}: expected the rows of a study, found no file; run it first")
+    return [row for row in json.loads(file.read_text()).values() if row["arm"] in study.arms]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a study and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--data", nargs="+", required=True, metavar="FOLDER", help="usual faces: train, val and test")
+    parser.add_argument("--data", nargs="+", metavar="FOLDER", help="usual faces: train, val and test")
     parser.add_argument("--other", nargs="*", default=(), metavar="FOLDER", help="other-looking faces: test")
     parser.add_argument(
         "--prior", metavar="FOLDER", help="checkpoint of face_mae; in other studies all arms start there"
@@ -285,7 +293,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=1000, help="most images of each split that are read")
     parser.add_argument("--out", type=Path, default=Path("runs/face_study"), help="where the runs are kept")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the rows")
+    parser.add_argument("--table", action="store_true", help="print the table of the rows that are there")
     args = parser.parse_args(arguments)
+    results = args.results / f"face_study_{args.study}.json"
+    if args.table:
+        study = STUDIES[args.study](recipe.SCALES[args.scale](), args.prior or "none")
+        print(table(study, kept(study, results)))
+        return
+    if not args.data:
+        parser.error("--data is needed to run a study")
     config = recipe.SCALES[args.scale]()
     how = replace(
         config.fit, steps=args.steps, warmup=args.steps // 20, eval_every=args.steps,
@@ -298,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         learned = checkpoint.load_config(args.prior, face_mae.Config, system="face_mae")
         config = replace(config, model=built_as(config.model, learned))
     study = STUDIES[args.study](config, args.prior)
-    rows = run_all(study, args.seeds, args.results / f"face_study_{args.study}.json", args.out / args.study)
+    rows = run_all(study, args.seeds, results, args.out / args.study)
     print(table(study, rows))
 
 
