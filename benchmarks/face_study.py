@@ -5,11 +5,12 @@
     python benchmarks/face_study.py learning --data worlds/faces --other worlds/faces-other
 
 The arms of a study train by the same recipe for the same steps from the same seeds and differ in what their names say.
-A study that was stopped goes on where it was. Rows go to ``benchmarks/results``; ``--table`` prints those that are there
-and runs nothing, whatever configuration and commit they come from. The table shows, for each question,
-the paired difference over seeds with its 95 % t interval: it holds where the interval lies above zero, fails where it
-lies below, and is inconclusive otherwise. Many questions are asked of the same seeds and no interval is widened for
-that, so that about one in twenty would hold or fail by chance alone.
+A study that was stopped goes on where it was. Rows go to ``benchmarks/results``; ``--table`` prints those that are
+there and runs nothing, whatever configuration and commit they come from.
+
+The table shows, for each question, the paired difference over seeds with its 95 % t interval: it holds where the
+interval lies above zero, fails where it lies below, and is inconclusive otherwise. Many questions are asked of the same
+seeds and no interval is widened for that, so that about one in twenty would hold or fail by chance alone.
 """
 
 from __future__ import annotations

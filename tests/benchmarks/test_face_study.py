@@ -94,3 +94,20 @@ def test_a_study_runs_and_goes_on_where_it_was(study, faces, tmp_path, capsys):
     again = capsys.readouterr().out
     assert " s\n" not in again
     assert "| as it is | other test |" in again
+
+
+def test_kept_rows_are_told_without_running_anything(study, tmp_path, capsys):
+    rows = {
+        f"{arm}, seed {seed}": {
+            "arm": arm,
+            "seed": seed,
+            "values": {"usual test": {name: better + 0.01 * seed for name in study.METRICS}},
+        }
+        for arm, better in (("no prior", 0.5), ("prior", 0.6))
+        for seed in range(3)
+    }
+    (tmp_path / "face_study_prior.json").write_text(json.dumps(rows))
+    study.main(["prior", "--table", "--results", str(tmp_path)])
+    assert "| a face prior helps | usual test | expression/accuracy | +0.1000 |" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="run it first"):
+        study.main(["augmentation", "--table", "--results", str(tmp_path)])
