@@ -109,7 +109,7 @@ def watch() -> None:
         timed(reader.finder, "find", "detector")
         timed(reader.finder, "follow", "follow")
         timed(reader, "crop", "crops")
-        timed(reader, "read_crops", "Q-Face")
+        timed(reader, "read_views", "Q-Face")
         return reader
 
     FaceReader.load = loaded  # type: ignore[method-assign,assignment]

@@ -91,6 +91,16 @@ def load(
     return module.eval(), folder.resolve().name
 
 
+def system_of(weights: str | Path) -> str:
+    """Short name of the system that bundled weights or a checkpoint folder belong to.
+
+    Raises:
+        SemeiaError: They do not exist.
+    """
+    folder = Path(weights) if Path(weights).is_dir() else bundled(str(weights))
+    return str(_read(folder / CONFIG)["system"])
+
+
 def load_config(folder: str | Path, kind: type[C], *, system: str, later: Mapping[str, Any] | None = None) -> C:
     """Read the configuration of a checkpoint.
 

@@ -155,8 +155,24 @@ def test_labels_without_attention_are_wrong_use(library, photos, capsys):
 
 
 def test_weights_device_and_engine_reach_the_library(library, photos):
-    assert main(["analyze", "photos/a.png", "--weights", "runs/mine", "--device", "cpu", "--engine", "onnx"]) == 0
-    assert library.calls == ({"weights": "runs/mine", "device": "cpu", "engine": "onnx"},)
+    assert (
+        main(
+            [
+                "analyze",
+                "photos/a.png",
+                "--weights",
+                "runs/mine",
+                "--device",
+                "cpu",
+                "--engine",
+                "onnx",
+                "--au",
+                "runs/au",
+            ]
+        )
+        == 0
+    )
+    assert library.calls == ({"weights": "runs/mine", "device": "cpu", "engine": "onnx", "au": "runs/au"},)
 
 
 def test_an_interrupt_leaves_a_whole_table_of_what_is_done(library, photos, tmp_path, capsys):

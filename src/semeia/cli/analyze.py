@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> int:
             from semeia.predict.faces import analyze
 
             readings = analyze(
-                args.paths, weights=args.weights, device=args.device, engine=args.engine, on_file=on_file
+                args.paths, weights=args.weights, device=args.device, engine=args.engine, au=args.au, on_file=on_file
             )
     except KeyboardInterrupt:
         interrupted, readings = True, Readings(weights=Path(args.weights).name, files=tuple(done))
@@ -109,6 +109,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
         help="labels for --attention, such as AU12,happiness,Smiling,age,yaw (default: what was found in the photo)",
     )
     parser.add_argument("--weights", default="qface", help="bundled weights by name, or a checkpoint folder")
+    parser.add_argument("--au", metavar="WEIGHTS", help="weights of ALGRNet or MGRR-Net that read the action units")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
         "--engine",

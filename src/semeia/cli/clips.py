@@ -44,6 +44,7 @@ def run_clip(args: argparse.Namespace) -> int:
                 weights=args.weights,
                 device=args.device,
                 engine=args.engine,
+                au=args.au,
                 on_frame=lambda number, total: progress.update(task, completed=number, total=total),
             )
     except KeyboardInterrupt:

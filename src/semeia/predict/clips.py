@@ -39,7 +39,7 @@ from semeia.media.clip_tables import (
 from semeia.media.video import Frame, Video, check_video
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops.tracks import DOUBLE, SAME, Track, carry_on, distinct, overlaps
-from semeia.predict.faces import FaceReader
+from semeia.predict.faces import FaceReader, Views
 from semeia.records import Face, FaceReading, SemeiaError
 
 PART = 128
@@ -233,11 +233,11 @@ def read_part(reader: FaceReader, follower: Follower, frames: Iterator[Frame]) -
         One entry a frame.
     """
     rows: list[FrameReading] = []
-    waiting: list[tuple[dict[int, FaceReading], int, Face, np.ndarray, np.ndarray]] = []
+    waiting: list[tuple[dict[int, FaceReading], int, Face, Views]] = []
 
     def read(count: int) -> None:
         batch, waiting[:] = waiting[:count], waiting[count:]
-        readings = reader.read_crops([b[2] for b in batch], tight=[b[3] for b in batch], loose=[b[4] for b in batch])
+        readings = reader.read_views([b[2] for b in batch], [b[3] for b in batch])
         for (answers, number, *_), reading in zip(batch, readings, strict=True):
             answers[number] = reading
 
@@ -245,7 +245,7 @@ def read_part(reader: FaceReader, follower: Follower, frames: Iterator[Frame]) -
         image = frame.image
         answers: dict[int, FaceReading] = {}
         for number, face in follower.step(image, frame.time).items():
-            waiting.append((answers, number, face, reader.crop(image, face), reader.crop(image, face, upright=True)))
+            waiting.append((answers, number, face, reader.views(image, face)))
         rows.append(FrameReading(frame.number, frame.time, image.shape[1], image.shape[0], answers))
         while len(waiting) >= BATCH:
             read(BATCH)
@@ -282,6 +282,7 @@ def analyze_clip(
     weights: str | Path = "qface",
     device: str = "auto",
     engine: str = "auto",
+    au: str | Path | None = None,
     on_frame: OnFrame | None = None,
 ) -> ClipReading:
     """Read the faces of a clip, frame by frame, in constant memory.
@@ -300,6 +301,7 @@ def analyze_clip(
         weights: Bundled weights by name, or a checkpoint folder.
         device: ``auto``, ``cpu`` or ``cuda``.
         engine: ``auto``, ``torch`` or ``onnx``; see ``predict.onnx.use_engine``.
+        au: Weights of ALGRNet or MGRR-Net that read action units in place of Q-Face's.
         on_frame: Called with each frame.
 
     Raises:
@@ -315,7 +317,7 @@ def analyze_clip(
     with TemporaryDirectory() as folder:
         target = Path(folder) / "clip.parquet" if out is None else Path(out)
         with Video(path) as video:
-            reader = FaceReader.load(weights, device, engine)
+            reader = FaceReader.load(weights, device, engine, au)
             settings = _settings(reader, path, fps=fps, gap=gap)
             table = ClipTable(target, settings)
             try:
@@ -375,8 +377,9 @@ def _check_settings(*, fps: float | None, smooth: float, gap: float) -> None:
 def _settings(reader: FaceReader, path: str | Path, *, fps: float | None, gap: float) -> dict[str, Any]:
     """All that the rows of a clip depend on, down to what rounds their last bits."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(reader.model.state_dict().items()):
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    for model in (reader.model, *(() if reader.units is None else (reader.units.model,))):
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return {
         "clip": fingerprint(path),
         "fps": fps,

@@ -6,8 +6,10 @@ Shapes      F faces   S side of a crop   H, W picture   h, w attention grid
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from semeia.media.images import find_images, read_image
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops.faces import aligned_matrix, crop, landmarks_68, upright_matrix
 from semeia.predict.onnx import use_engine
+from semeia.predict.units import UnitReader
 from semeia.records import ActionUnit, Face, FaceReading, FileReading, Pose, Readings, SemeiaError
 from semeia.systems import qface
 
@@ -24,6 +27,17 @@ CHUNK = {"cpu": 32, "cuda": 256}
 """Crops in one forward pass by kind of device: where a card is no busier, and what a crowd takes in memory."""
 
 OnFile = Callable[[FileReading, np.ndarray | None], None]
+
+
+class Views(NamedTuple):
+    """What is read of one face: its crops (S, S, 3) uint8, each as large as its reader takes it."""
+
+    tight: np.ndarray
+    """Aligned."""
+    loose: np.ndarray
+    """Not rotated."""
+    units: np.ndarray | None
+    """Aligned, for a network for action units where there is one."""
 
 
 class FaceReader:
@@ -34,6 +48,7 @@ class FaceReader:
         finder: Finds faces and their meshes.
         weights: Name of the weights, repeated in every answer.
         device: Where the model runs.
+        units: Reads action units in place of the model.
 
     Attributes:
         engine: What it computes in: ``torch``, or ONNX Runtime with its version.
@@ -41,21 +56,34 @@ class FaceReader:
             point would move by half a pixel.
     """
 
-    def __init__(self, model: qface.QFace, finder: FaceFinder, *, weights: str, device: torch.device) -> None:
+    def __init__(
+        self, model: qface.QFace, finder: FaceFinder, *, weights: str, device: torch.device,
+        units: UnitReader | None = None,
+    ) -> None:  # fmt: skip
         self.model = model.to(device).eval()
-        self.finder, self.weights, self.device, self.engine = finder, weights, device, "torch"
+        self.finder, self.device, self.engine, self.units = finder, device, "torch", units
+        self.weights = weights if units is None else f"{weights}, action units {units.weights}"
         self.bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
     @classmethod
-    def load(cls, weights: str | Path = "qface", device: str = "auto", engine: str = "auto") -> FaceReader:
-        """Load bundled weights by name, or a checkpoint folder of your own by path; see ``use_engine`` for engines.
+    def load(
+        cls, weights: str | Path = "qface", device: str = "auto", engine: str = "auto", au: str | Path | None = None
+    ) -> FaceReader:
+        """Load bundled weights by name, or checkpoint folders of your own by path.
+
+        Args:
+            weights: Of Q-Face.
+            device: ``auto``, ``cpu`` or ``cuda``.
+            engine: See ``use_engine``; a network for action units always computes in torch.
+            au: Weights of ALGRNet or MGRR-Net that read action units; None: Q-Face does.
 
         Raises:
             SemeiaError: The weights do not exist or do not fit, the finder's parts cannot be had, or the engine.
         """
         model, name = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build, later=qface.ADDED)
         place = pick_device(device)
-        reader = cls(model, FaceFinder(device=place), weights=name, device=place)
+        units = None if au is None else UnitReader.load(au, place)
+        reader = cls(model, FaceFinder(device=place), weights=name, device=place, units=units)
         reader.engine = use_engine(reader, engine)
         return reader
 
@@ -64,18 +92,24 @@ class FaceReader:
         faces = self.finder.find(image)
         if not faces:
             return ()
-        return self.read_crops(
-            faces,
-            tight=[self.crop(image, face) for face in faces],
-            loose=[self.crop(image, face, upright=True) for face in faces],
+        return self.read_views(faces, [self.views(image, face) for face in faces])
+
+    def views(self, image: np.ndarray, face: Face) -> Views:
+        """What is read of a face of a picture (H, W, 3) uint8."""
+        return Views(
+            self.crop(image, face),
+            self.crop(image, face, upright=True),
+            None if self.units is None else self.units.crop(image, face),
         )
 
-    def read_crops(
-        self, faces: Sequence[Face], *, tight: list[np.ndarray], loose: list[np.ndarray]
-    ) -> tuple[FaceReading, ...]:
-        """Read faces, at least one, from both of their crops F x (S, S, 3); they may come from many pictures."""
-        answers = self.model.by_view(self._predict(tight), self._predict(loose))
-        return tuple(self._reading(face, answers, i) for i, face in enumerate(faces))
+    def read_views(self, faces: Sequence[Face], views: Sequence[Views]) -> tuple[FaceReading, ...]:
+        """Read faces, at least one, from their views; they may come from many pictures."""
+        answers = self.model.by_view(self._predict([v.tight for v in views]), self._predict([v.loose for v in views]))
+        readings = [self._reading(face, answers, i) for i, face in enumerate(faces)]
+        if self.units is not None:
+            units = self.units.read([v.units for v in views if v.units is not None])
+            readings = [replace(reading, action_units=of) for reading, of in zip(readings, units, strict=True)]
+        return tuple(readings)
 
     def explain(self, image: np.ndarray, labels: Sequence[str]) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Return for every face its crop (S, S, 3) uint8 and, for each label, where its query looked (h, w).
@@ -164,6 +198,7 @@ def analyze(
     weights: str | Path = "qface",
     device: str = "auto",
     engine: str = "auto",
+    au: str | Path | None = None,
     on_file: OnFile | None = None,
 ) -> Readings:
     """Read the faces of photos and folders of photos.
@@ -173,6 +208,7 @@ def analyze(
         weights: Bundled weights by name, or a checkpoint folder.
         device: ``auto``, ``cpu`` or ``cuda``.
         engine: ``auto``, ``torch`` or ``onnx``; see ``predict.onnx.use_engine``.
+        au: Weights of ALGRNet or MGRR-Net that read action units in place of Q-Face's.
         on_file: Called with each file as it is done: its reading, and its picture (H, W, 3) or None if it is broken.
 
     Returns:
@@ -182,7 +218,7 @@ def analyze(
         SemeiaError: No picture is there to read, or the weights or parts cannot be had.
     """
     files = find_images([paths] if isinstance(paths, (str, Path)) else list(paths))
-    reader = _reader(str(weights), device, engine)
+    reader = _reader(str(weights), device, engine, None if au is None else str(au))
     done = []
     for file in files:
         reading, image = read_file(reader, file)
@@ -211,10 +247,10 @@ def explain(
     engine: str = "auto",
 ) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Where the queries of ``labels`` looked in each face of a photo; see ``FaceReader.explain``."""
-    return _reader(str(weights), device, engine).explain(read_image(Path(path)), labels)
+    return _reader(str(weights), device, engine, None).explain(read_image(Path(path)), labels)
 
 
 @lru_cache(maxsize=1)
-def _reader(weights: str, device: str, engine: str) -> FaceReader:
+def _reader(weights: str, device: str, engine: str, au: str | None) -> FaceReader:
     """The reader of the last call, kept for the next photo."""
-    return FaceReader.load(weights, device, engine)
+    return FaceReader.load(weights, device, engine, au)
