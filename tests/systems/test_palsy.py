@@ -83,10 +83,12 @@ def test_a_patient_without_any_label_costs_nothing():
 
 def test_a_healthy_face_may_be_given_room():
     net, data = model().eval(), batch(30)
-    net.first -= 100
+    torch.nn.init.constant_(net.levels.first, -100.0)
+    torch.nn.init.constant_(net.levels.gaps, 0.0)
     assert (net.predict(data)["grade"] == 5).all()
-    net.first += 200
+    net.room += 200
     assert (net.predict(data)["grade"] == 0).all()
+    assert (net.predict(data)["grades"] >= 0).all()
 
 
 def test_it_learns_grade_degree_and_side_of_eight_patients():

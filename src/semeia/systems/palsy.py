@@ -86,7 +86,7 @@ class Palsy(Task):
             part of the weights.
     """
 
-    first: Tensor
+    room: Tensor
 
     def __init__(self, config: Config, reader: nn.Module | None = None) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Palsy(Task):
         self.side = nn.Sequential(nn.Linear(2 * h, h), nn.GELU(), nn.Linear(h, 1))
         self.levels = IntensityLevels(1)
         # Fitted on held-out patients: severity that healthy faces may show, which nobody's are free of.
-        self.register_buffer("first", torch.zeros(()))
+        self.register_buffer("room", torch.zeros(()))
         self._reader = (reader,)  # a tuple, so that its weights are not this module's
 
     @property
@@ -197,7 +197,9 @@ class Palsy(Task):
             ``each`` (B, E) severity of each picture, in units of the score.
         """
         out = self.scores(batch)
-        reached = self.levels(out["severity"][:, None] - self.first)[:, 0].sigmoid()  # (B, 5) falling
+        logits = self.levels(out["severity"][:, None])[:, 0]  # (B, 5)
+        # A later grade cannot be reached without the first step.
+        reached = (logits - F.pad(self.room[None], (0, 4))).sigmoid().cummin(-1).values
         edges = F.pad(F.pad(reached, (1, 0), value=1.0), (0, 1), value=0.0)
         return {
             "grades": edges[:, :-1] - edges[:, 1:],

@@ -229,10 +229,10 @@ def sample(name="P001/smile.jpg", content=None, **change):
 
 def test_written_files_come_back(tmp_path):
     samples = [
-        sample(),
-        sample("P001/shots/rest.PNG", exercise="rest", grade=np.int64(3)),
-        sample("all.mp4", b"clip", exercise="snarl", start=0.1, end=2),
-        sample("all.mp4", b"clip", exercise="pucker", start=2.0),
+        sample(degree=0.6),
+        sample("P001/shots/rest.PNG", exercise="rest", grade=np.int64(3), degree=0.6),
+        sample("all.mp4", b"clip", exercise="snarl", start=0.1, end=2, degree=0.6),
+        sample("all.mp4", b"clip", exercise="pucker", start=2.0, degree=0.6),
         sample("two.jpeg", patient='O"Hara, J. ü', grade=None, side=None, split=None),
     ]
     write(tmp_path / "new", samples)
@@ -247,7 +247,7 @@ def test_written_files_come_back(tmp_path):
     assert (
         (tmp_path / "new" / TABLE).read_text(encoding="utf-8").splitlines()[0]
         == ",".join(COLUMNS)
-        == ("patient,exercise,file,grade,side,split,start,end")
+        == ("patient,exercise,file,grade,side,degree,split,start,end")
     )
 
 

@@ -1,6 +1,6 @@
 """Patients with facial palsy who do requested movements: pictures or clips, and one CSV table.
 
-    FOLDER/palsy.csv                    patient,exercise,file,grade,side,split,start,end
+    FOLDER/palsy.csv                    patient,exercise,file,grade,side,degree,split,start,end
     FOLDER/P001/smile.jpg               pictures or clips, as the column ``file`` names them
 
 One row is a file, or the part of a clip from ``start`` to ``end`` in seconds; either may be empty. Columns are found by
@@ -10,10 +10,11 @@ name, in any order and letters of either case; only the first three must be ther
     file        below the folder; slashes of either kind
     grade       House-Brackmann I to VI, or 1 to 6
     side        the weak one, the subject's own: left, right, l, r; none where neither is weak
+    degree      share of the weak side's movement that is lost, 0 to 1; rendered patients have one
     split       train, val or test
 
-Grade, side and split belong to the patient: rows that disagree are refused, and a row where one is empty takes it from
-the patient's other rows.
+Grade, side, degree and split belong to the patient: rows that disagree are refused, and a row where one is empty takes
+it from the patient's other rows.
 
 Known   FPara, which ALGRNet grades, is private, and no file of it or of another palsy data set was at hand. This layout
         is our own convention for what such a set holds: patient, exercise, grade.
@@ -40,9 +41,9 @@ from semeia.records import SemeiaError
 TABLE = "palsy.csv"
 
 NEEDED = ("patient", "exercise", "file")
-COLUMNS = (*NEEDED, "grade", "side", "split", "start", "end")
+COLUMNS = (*NEEDED, "grade", "side", "degree", "split", "start", "end")
 
-OF_PATIENT = ("grade", "side", "split")
+OF_PATIENT = ("grade", "side", "degree", "split")
 """Columns that say the same in all rows of a patient."""
 
 VARIANTS = {
@@ -75,8 +76,8 @@ class PalsyFile:
     """A patient who does an exercise, in a picture, a clip, or a part of one.
 
     ``grade`` is a place in ``ops.palsy_scales.GRADES``, 0 to 5. ``side`` is the weak one: "left" or "right" (the
-    subject's own), "none" where neither is. ``start`` and ``end`` are seconds of a clip. None is not known; of
-    ``start`` and ``end`` it is the clip's own.
+    subject's own), "none" where neither is. ``start`` and ``end`` are seconds of a clip. ``degree`` is the share of
+    movement that is lost. None is not known; of ``start`` and ``end`` it is the clip's own.
     """
 
     patient: str
@@ -87,6 +88,7 @@ class PalsyFile:
     split: str | None = None
     start: float | None = None
     end: float | None = None
+    degree: float | None = None
 
 
 def patients(files: Iterable[PalsyFile]) -> dict[str, tuple[PalsyFile, ...]]:
@@ -162,7 +164,7 @@ def _row(values: Mapping[str, str], root: Path, *, path: Path, line: int) -> Pal
     patient, place = cells["patient"], _place(cells["file"])
     exercise = "_".join(re.split(r"[\s_-]+", cells["exercise"].lower()))
     exercise = VARIANTS.get(exercise, exercise)
-    grade, side, split = (cells[what].lower() for what in OF_PATIENT)
+    grade, side, split = (cells[what].lower() for what in ("grade", "side", "split"))
     for fine, expected, found in (
         (patient and patient.isprintable(), "the name of a patient", patient),
         (exercise in EXERCISES, f"an exercise, one of {', '.join(EXERCISES)}", cells["exercise"]),
@@ -174,17 +176,18 @@ def _row(values: Mapping[str, str], root: Path, *, path: Path, line: int) -> Pal
         if not fine:
             raise SemeiaError(f"{path}: line {line}: expected {expected}, found {found[:40]!r}; correct it")
     where = root / (place or "")
-    start, end = (
-        number_in(cells[what], 0, _LONGEST, what=f"{what} in seconds", path=path, line=line) if cells[what] else None
-        for what in ("start", "end")
-    )
+    start, end, degree = (
+        number_in(cells[what], 0, largest, what=f"{what}{unit}", path=path, line=line) if cells[what] else None
+        for what, largest, unit in (("start", _LONGEST, " in seconds"), ("end", _LONGEST, " in seconds"),
+                                    ("degree", 1, ""))
+    )  # fmt: skip
     if end is not None and end <= (start or 0.0):
         raise SemeiaError(f"{path}: line {line}: expected an end after the start, found start {start or 0:g} and end "
                           f"{end:g}; correct them")  # fmt: skip
     if (start, end) != (None, None) and where.suffix.lower() in PICTURES:
         raise SemeiaError(f"{path}: line {line}: expected start and end with clips alone, found them with the picture "
                           f"{where.name[:40]!r}; leave them empty")  # fmt: skip
-    return PalsyFile(patient, exercise, where, _GRADES.get(grade), SIDES.get(side), split or None, start, end)
+    return PalsyFile(patient, exercise, where, _GRADES.get(grade), SIDES.get(side), split or None, start, end, degree)
 
 
 def _place(text: str) -> PurePosixPath | None:

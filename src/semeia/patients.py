@@ -1,0 +1,170 @@
+"""Pictures of patients as a grader of facial palsy takes them: faces found, cropped, measured, and read.
+
+Shapes      V side of a view   S side of a crop   N units   2 sides (the subject's left, right)   D width   M measures
+            n pictures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semeia.data.augment import Augmentation, develop, jittered, sample_jitter
+from semeia.data.formats.face_files import PICTURES
+from semeia.data.formats.palsy import PalsyFile
+from semeia.media.images import read_image
+from semeia.media.video import Video
+from semeia.nn.face_finder import FaceFinder
+from semeia.ops.faces import FLIP_68, aligned_matrix, crop, landmarks_68, transform_points, upright_matrix
+from semeia.ops.palsy_scales import EXERCISES, resting_measures
+from semeia.systems.palsy import MEASURES
+
+FRAMES = 5
+"""Frames that are read of an exercise in a clip, at even steps through its middle half, where movements are held."""
+
+ROOM = 0.45
+"""Margin of a view: crops are cut out of it at any jitter."""
+
+ORDER = tuple(EXERCISES)
+
+
+@dataclass(frozen=True)
+class View:
+    """A face in a picture or a frame: which exercise it does, a view (V, V, 3) of it, and its landmarks (68, 2) there.
+
+    ``frame`` is its number in a clip, None in a picture.
+    """
+
+    file: PalsyFile
+    image: np.ndarray = field(repr=False)
+    landmarks: np.ndarray = field(repr=False)
+    frame: int | None = None
+
+    @property
+    def measures(self) -> np.ndarray:
+        """(M, 2) lengths of ``resting_measures`` on the subject's left and right."""
+        found = resting_measures(self.landmarks)
+        return np.array([getattr(found, name) for name in MEASURES])
+
+    def mirrored(self) -> View:
+        """The view of the mirrored face."""
+        landmarks = (self.landmarks * [-1, 1] + [self.image.shape[1], 0])[FLIP_68]
+        return View(self.file, self.image[:, ::-1].copy(), landmarks, self.frame)
+
+    def crop(self, size: int, margin: float) -> np.ndarray:
+        """The aligned crop (S, S, 3) that a network for action units reads."""
+        return crop(self.image, aligned_matrix(self.landmarks, size, margin=margin), size=size)
+
+    def changed(self, size: int, margin: float, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
+        """The crop, moved and developed as in training, never mirrored."""
+        matrix = aligned_matrix(self.landmarks, size, margin=margin)
+        jitter = replace(sample_jitter(how, rng, aligned=True), flip=False)
+        moved = jittered(matrix, jitter, size)
+        return develop(crop(self.image, moved, size=size), how, rng)
+
+
+def views_of(file: PalsyFile, finder: FaceFinder, *, size: int, frames: int = FRAMES) -> Iterator[View]:
+    """The largest face of a picture, or of some frames of a clip or of a part of one; nothing where none is found.
+
+    Args:
+        file: Names the picture or clip.
+        finder: Finds faces.
+        size: V.
+        frames: Most frames of a clip.
+
+    Raises:
+        SemeiaError: The file cannot be read.
+    """
+    for number, image in _images(file, frames):
+        faces = finder.find(image)
+        if faces:
+            points = landmarks_68(faces[0].mesh)
+            matrix = upright_matrix(points, size, margin=ROOM)
+            yield View(file, crop(image, matrix, size=size), transform_points(matrix, points), number)
+
+
+def _images(file: PalsyFile, frames: int) -> Iterator[tuple[int | None, np.ndarray]]:
+    """Number and picture (H, W, 3) of what is read of a file."""
+    if Path(file.path).suffix.lower() in PICTURES:
+        yield None, read_image(file.path)
+        return
+    with Video(file.path) as video:
+        start = file.start or 0.0
+        end = file.end if file.end is not None else video.seconds or start + 1.0
+        first, last = start + (end - start) / 4, end - (end - start) / 4
+        rate = frames / max(last - first, 1e-3)
+        wanted = (frame for frame in video.frames(fps=min(rate, 30.0)) if first <= frame.time <= last)
+        for frame in islice(wanted, frames):
+            yield frame.number, frame.image
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a network for action units says of n views, and their measures; on the CPU."""
+
+    sides: Tensor
+    """(n, N, 2, D)."""
+    intensity: Tensor
+    """(n, N, 2) FACS 0-5."""
+    measures: Tensor
+    """(n, M, 2)."""
+    exercise: Tensor
+    """(n,) places in ``EXERCISES``."""
+
+
+@torch.no_grad()
+def features_of(
+    reader: Any, views: Sequence[View], *, how: Augmentation | None = None, rng: np.random.Generator | None = None,
+    batch_size: int = 32, done: Callable[[int], None] = lambda count: None,
+) -> Features:  # fmt: skip
+    """Read views by a network for action units.
+
+    Args:
+        reader: ALGRNet or MGRR-Net, in evaluation mode.
+        views: At least one.
+        how: Crops are changed as in training; as they are by default.
+        rng: Of the changes.
+        batch_size: Views a forward pass.
+        done: Told how many are done.
+    """
+    config, device = reader.config, reader.unit_threshold.device
+    sides, intensity = [], []
+    for start in range(0, len(views), batch_size):
+        part = views[start : start + batch_size]
+        crops = [
+            view.crop(config.image_size, config.margin)
+            if how is None or rng is None
+            else view.changed(config.image_size, config.margin, how, rng)
+            for view in part
+        ]
+        image = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device).float() / 255
+        known = reader.features(image)
+        answers = reader.heads.answers(reader.heads(known["refined"], known["sides"], known["together"]))
+        sides.append(known["sides"].float().cpu())
+        intensity.append(answers["au_sides"].float().cpu())
+        done(start + len(part))
+    return Features(
+        torch.cat(sides),
+        torch.cat(intensity),
+        torch.from_numpy(np.stack([view.measures for view in views])).float(),
+        torch.tensor([ORDER.index(view.file.exercise) for view in views]),
+    )
+
+
+def batch_of(features: Features, patients: Iterable[Sequence[int]]) -> dict[str, Tensor]:
+    """A batch for ``systems.palsy``: for each patient the places of its views; shorter ones are filled up."""
+    rows = [list(places) for places in patients]
+    longest = max(map(len, rows))
+    filled = torch.tensor([row + [row[0]] * (longest - len(row)) for row in rows])  # (B, E)
+    shown = torch.tensor([[i < len(row) for i in range(longest)] for row in rows])
+    return {
+        "sides": features.sides[filled], "intensity": features.intensity[filled],
+        "measures": features.measures[filled], "exercise": features.exercise[filled], "shown": shown,
+    }  # fmt: skip
