@@ -13,17 +13,18 @@ def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="semeia make",
         description="Render labelled faces into a folder. The same flags make the same bytes; a run that was stopped "
-        "goes on where it was. Needs the extra: pip install 'semeia[synthetic]'. Or lay rendered faces out as a real "
-        "data set, to try a training: semeia make rafdb OUT --faces FOLDER.",
+        "goes on where it was. Needs the extra: pip install 'semeia[synthetic]'. palsy: patients with facial palsy who "
+        "do six movements. Or lay rendered faces out as a real data set, to try a training: semeia make rafdb OUT "
+        "--faces FOLDER.",
     )
-    parser.add_argument("what", choices=("faces", *LAYOUTS))
+    parser.add_argument("what", choices=("faces", "palsy", *LAYOUTS))
     parser.add_argument("out", metavar="OUT", help="folder of the data set")
-    parser.add_argument("--count", type=int, help="number of images (in a layout, at most; default: all of FOLDER)")
+    parser.add_argument("--count", type=int, help="number of images or patients (in a layout, at most; default: all)")
     parser.add_argument("--faces", metavar="FOLDER", help="rendered faces that are laid out as a real data set")
     parser.add_argument("--seed", type=int, default=0, help="another seed makes other people (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--size", type=int, default=144, help="side of an image in pixels (default: %(default)s)")
-    parser.add_argument("--shots", type=int, default=7, help="images of one person (default: %(default)s)")
+    parser.add_argument("--shots", type=int, help="images of one person (default: 7), of a patient's movement (1)")
     parser.add_argument(
         "--look",
         choices=("usual", "other"),
@@ -43,34 +44,39 @@ def run(arguments: list[str]) -> int:
         help="paths: trace light paths, about six times as slow (default: %(default)s)",
     )
     parser.add_argument("--samples", type=int, default=16, help="light paths a pixel of it (default: %(default)s)")
-    parser.add_argument("--split", choices=("train", "val", "test"), help="of all images (default: 80/10/10 by person)")
+    parser.add_argument(
+        "--split",
+        choices=("train", "val", "test"),
+        help="of all images (default: 80/10/10 by person, 70/15/15 by patient)",
+    )
     parser.add_argument("--first-identity", type=int, default=0, help="number of the first person, to add other people")
     args = parser.parse_args(arguments)
-    if (args.what == "faces") is (args.faces is not None):
+    if (args.what in ("faces", "palsy")) is (args.faces is not None):
         parser.error("--faces FOLDER goes with a layout, and a layout needs it")
-    if args.what != "faces":
+    if args.what in LAYOUTS:
         from semeia.data.synthetic.as_layout import write_layout
 
         print(f"{args.out}: {write_layout(args.what, args.faces, args.out, count=args.count)} images")
         return 0
     if args.count is None:
         parser.error("faces are rendered as many as --count says; give it")
+    both = {
+        name: getattr(args, name)
+        for name in ("count", "seed", "workers", "size", "renderer", "samples", "look", "split")
+    }
+    if args.what == "palsy":
+        if args.policy != "balanced":
+            parser.error("patients do what they are asked to; leave --policy out")
+        from semeia.data.synthetic.palsy import make_palsy
+
+        shots = 1 if args.shots is None else args.shots
+        manifest = make_palsy(args.out, shots=shots, first_patient=args.first_identity, **both)
+        print(f"{args.out}: {args.count} patients, {manifest['images']} images")
+        return 0
 
     from semeia.data.synthetic.faces.make import make_faces
 
-    manifest = make_faces(
-        args.out,
-        count=args.count,
-        seed=args.seed,
-        workers=args.workers,
-        size=args.size,
-        renderer=args.renderer,
-        samples=args.samples,
-        shots=args.shots,
-        look=args.look,
-        policy=args.policy,
-        split=args.split,
-        first_identity=args.first_identity,
-    )
+    shots = 7 if args.shots is None else args.shots
+    manifest = make_faces(args.out, shots=shots, policy=args.policy, first_identity=args.first_identity, **both)
     print(f"{args.out}: {manifest['images']} images")
     return 0

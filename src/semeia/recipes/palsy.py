@@ -236,8 +236,11 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
         images=None if config.model.frozen else image,
     )  # fmt: skip
 
+    def read() -> Features:
+        return plain if config.model.frozen else features_of(network.eval(), views)
+
     def validate(task: palsy.Palsy) -> dict[str, float]:
-        return {s.metric: s.value for s in scores(task, features_of(network, views), of["val"], rounds=0)}
+        return {s.metric: s.value for s in scores(task, read(), of["val"], rounds=0)}
 
     optimizers = adamw(model, lr=config.learning_rate, weight_decay=config.weight_decay)
     fit(model, {"main": feed}, optimizers, config.fit, evaluate=validate if of["val"] else None, resume=resume,
@@ -245,9 +248,9 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     out = Path(config.fit.out) / "checkpoint"
     if not PartialState().is_main_process:
         return out
-    read = plain if config.model.frozen else features_of(network.eval(), views)
-    give_room(model, read, of["val"], part=config.healthy)
-    table = scores(model, read, of["test"], rounds=config.rounds)
+    features = read()
+    give_room(model, features, of["val"], part=config.healthy)
+    table = scores(model, features, of["test"], rounds=config.rounds)
     if not config.model.frozen:
         system = checkpoint.system_of(config.au)
         checkpoint.save(out.parent / "au", system=system, config=units, state=network.state_dict(), card=TUNED)

@@ -15,8 +15,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -99,10 +99,42 @@ class World:
         return range(first, min(first + self.shard_images, self.count))
 
 
-def split_of(seed: int, identity: int) -> str:
-    """Split of a person: 80 % train, 10 % val, 10 % test by the SHA-256 of "seed:identity"; the same in every world."""
+def split_of(seed: int, identity: int, ends: Sequence[float] = _SPLIT_ENDS) -> str:
+    """Split of a person by the SHA-256 of "seed:identity", the same in every world.
+
+    Train, val and test reach up to ``ends``: 80, 10 and 10 % by default.
+    """
     draw = int.from_bytes(hashlib.sha256(f"{seed}:{identity}".encode()).digest()[:8], "big") / 2**64
-    return next(name for name, end in zip(SPLITS, _SPLIT_ENDS, strict=True) if draw < end)
+    return next(name for name, end in zip(SPLITS, ends, strict=True) if draw < end)
+
+
+def draw_shot(world: World, image: int) -> tuple[FaceSpec, str, Mapping[str, Any]]:
+    """What the image of a number shows, its split, and no notes."""
+    identity, shot = world.first_identity + image // world.shots, image % world.shots
+    spec = sample_spec(world.seed, identity, shot, look=world.look, policy=world.policy)
+    return spec, world.split or split_of(world.seed, identity), {}
+
+
+@dataclass(frozen=True)
+class Script:
+    """Which shots a world holds.
+
+    Attributes:
+        name: of the world, for the manifest.
+        draw: gives what an image shows, its split and notes to keep beside its labels; images come by person. A
+            function of a module, since other processes call it.
+        settings: what decides the bytes besides the world's own settings.
+        notes: what else the manifest says.
+    """
+
+    name: str
+    draw: Callable[[World, int], tuple[FaceSpec, str, Mapping[str, Any]]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+FACES = Script("faces", draw_shot)
+"""Persons who show what the world's policy draws."""
 
 
 def make_faces(
@@ -122,6 +154,7 @@ def make_faces(
     variant: str | None = None,
     shard_images: int = 100,
     progress: bool = True,
+    script: Script = FACES,
 ) -> dict[str, Any]:
     """Render labelled faces into a folder of shards; run again after a stop, it goes on where it was.
 
@@ -141,6 +174,7 @@ def make_faces(
         variant: of the path tracer; by default the fast one where libLLVM 19 or newer is found.
         shard_images: images of a full shard, rounded down to whole persons.
         progress: whether to show a progress bar on the terminal.
+        script: which shots the world holds.
 
     Returns:
         The manifest, as written to ``manifest.json``.
@@ -169,14 +203,20 @@ def make_faces(
         shard_images=max(1, shard_images // shots) * shots,
         pack=load_pack().sha256,
     )
-    settings = {"format": "semeia-faces", "world": "faces", "settings": asdict(world), "regions": list(REGIONS)}
+    settings = {
+        "format": "semeia-faces",
+        "world": script.name,
+        "settings": asdict(world) | script.settings,
+        "regions": list(REGIONS),
+        **script.notes,
+    }
     _claim(folder, settings)
     waiting = [shard for shard in world.shards if not face_format.has_shard(folder, shard)]
     for leftover in (folder / "shards").glob(".*.part.*"):  # of a run that was killed
         leftover.unlink()
     started, made = time.perf_counter(), sum(len(world.images(shard)) for shard in waiting)
     with _progress(made, shown=progress) as advance:
-        _render_shards(folder, world, waiting, workers=min(workers, len(waiting)), advance=advance)
+        _render_shards(folder, world, script, waiting, workers=min(workers, len(waiting)), advance=advance)
     seconds = time.perf_counter() - started
     manifest = settings | {"images": count, "shards": [_describe(folder, world, shard) for shard in world.shards]}
     face_format.write_manifest(folder, manifest)
@@ -232,15 +272,15 @@ def _path_variant() -> str:
     return choose_variant()
 
 
-def shots_of(world: World, shard: str) -> Iterator[Shot]:
+def shots_of(world: World, script: Script, shard: str) -> Iterator[Shot]:
     """Labels, picture, region mask and the drawn settings of every image of a shard."""
     studio: RasterStudio | PathStudio | None = None
     for image in world.images(shard):
-        identity, shot = world.first_identity + image // world.shots, image % world.shots
-        spec = sample_spec(world.seed, identity, shot, look=world.look, policy=world.policy)
-        if studio is None or shot == 0:
+        spec, split, notes = script.draw(world, image)
+        if studio is None or image % world.shots == 0:
             studio = open_studio(spec, world)
-        yield take(spec, studio, world, split=world.split or split_of(world.seed, identity))
+        labels, picture, mask, extra = take(spec, studio, world, split=split)
+        yield labels, picture, mask, extra | notes
 
 
 def open_studio(spec: FaceSpec, world: World) -> RasterStudio | PathStudio:
@@ -294,7 +334,7 @@ def _png(picture: np.ndarray) -> bytes:
 
 
 def _render_shards(
-    folder: Path, world: World, shards: list[str], *, workers: int, advance: Callable[[int], None]
+    folder: Path, world: World, script: Script, shards: list[str], *, workers: int, advance: Callable[[int], None]
 ) -> None:
     """Share shards out to processes; ``advance`` is told how many images are done."""
     if not shards:
@@ -303,7 +343,8 @@ def _render_shards(
     taken, finished, complaints = context.Value("q", 0), context.Value("q", 0), context.SimpleQueue()
     shared = {"taken": taken, "finished": finished, "complaints": complaints}
     processes = [
-        context.Process(target=_work, args=(folder, world, shards), kwargs=shared, daemon=True) for _ in range(workers)
+        context.Process(target=_work, args=(folder, world, script, shards), kwargs=shared, daemon=True)
+        for _ in range(workers)
     ]
     try:
         with _one_thread_each():
@@ -327,12 +368,14 @@ def _render_shards(
             process.join()
 
 
-def _work(folder: Path, world: World, shards: list[str], *, taken: Any, finished: Any, complaints: Any) -> None:
+def _work(
+    folder: Path, world: World, script: Script, shards: list[str], *, taken: Any, finished: Any, complaints: Any
+) -> None:
     """Runs in a process of its own: render the next shard that nobody has taken, until none is left."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         while (number := _count(taken)) < len(shards):
-            face_format.write_shard(folder, shards[number], _counted(shots_of(world, shards[number]), finished))
+            face_format.write_shard(folder, shards[number], _counted(shots_of(world, script, shards[number]), finished))
     except SemeiaError as error:
         complaints.put(str(error))
         sys.exit(1)

@@ -50,6 +50,8 @@ class Stream(enum.IntEnum):
     WARDROBE = 10
     WRINKLES = 11
     MARKS = 12
+    WARD = 13
+    PATIENT = 14
     ACTION = 101
     POSE = 102
     CAMERA = 103
@@ -62,6 +64,7 @@ class Stream(enum.IntEnum):
     LENS = 110
     AFFECT = 111
     CAPTION = 112
+    EXERCISE = 113
 
 
 @dataclass(frozen=True)
