@@ -11,7 +11,7 @@ from semeia.systems import algrnet
 UNITS = ("AU01", "AU12", "AU15", "AU24", "AU43")
 TINY = algrnet.Config(
     image_size=64, action_units=UNITS, stem=(4, 8), face=(8, 8), hidden=16, branches=(8, 8), cells=8, width=12,
-    relation_width=6,
+    relation_width=6, fusion_width=24,
 )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def test_a_dense_skip_lets_far_units_speak_at_once():
 
 def test_refining_by_a_closed_gate_keeps_the_unit_or_the_face():
     torch.manual_seed(0)
-    refining = algrnet.Refining(6, refine=False)
+    refining = algrnet.Refining(6, 12, refine=False)
     units, places = torch.randn(2, 3, 6), torch.randn(2, 4, 6)
     torch.nn.init.zeros_(refining.mix.from_first.weight)
     torch.nn.init.zeros_(refining.mix.from_second.weight)

@@ -96,7 +96,7 @@ def check_sizes(claim: Claim, sizes: Mapping[str, Size]) -> None:
 
 
 def matched(count: Callable[[int], int], target: int) -> int:
-    """The width at which a model has about ``target`` parameters, whose number grows linearly with it.
+    """The width at which a model comes nearest to ``target`` parameters, whose number grows with it.
 
     Args:
         count: From a width to a number of parameters.
@@ -105,8 +105,13 @@ def matched(count: Callable[[int], int], target: int) -> int:
     Raises:
         SemeiaError: No width does it.
     """
-    one, two = count(1), count(2)
-    width = round(1 + (target - one) / (two - one)) if two > one else 0
-    if width < 1:
+    low, high = 1, 2
+    one, two = count(low), count(high)
+    if one > target or two <= one:
         raise SemeiaError(f"no width gives {target:,} parameters: width 1 has {one:,}, width 2 {two:,}")
-    return width
+    while count(high) < target:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) <= target else (low, middle)
+    return min(low, high, key=lambda width: abs(count(width) - target))

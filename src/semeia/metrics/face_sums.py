@@ -4,7 +4,7 @@ The numbers are those of ``metrics.faces``; what they are made of is kept apart 
 drawn again without the answers.
 
     expression    (G, 2)       right, labelled
-    units         (G, K, 3)    true positives, false positives, false negatives
+    units         (G, K, 3)    true positives, false positives, false negatives; ``sides`` alike, both sides together
     attributes    (G, A, 4)    true positives, false positives, false negatives, true negatives
     age           (G, 3)       absolute errors in years, those of a constant answer, labelled
     pose          (G, 3, 3)    yaw, pitch, roll: absolute errors in degrees, those of a constant answer, labelled
@@ -56,8 +56,32 @@ def face_sums(
     return tuple(names.tolist()), sums
 
 
+def unit_sums(
+    truth: Mapping[str, np.ndarray], answer: Mapping[str, np.ndarray], people: np.ndarray
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """As ``face_sums``, of action units and their sides alone.
+
+    Args:
+        truth: ``au_occurrence`` (N, K) and ``sides`` (N, K, 2), 0, 1 or NaN.
+        answer: ``present`` (N, K) and ``sides`` (N, K, 2), 0 or 1.
+        people: (N,) identity of each image.
+
+    Returns:
+        Names of the identities in order, and ``units`` and ``sides``.
+    """
+    names, place = np.unique(people.astype(str), return_inverse=True)
+    outcomes = {
+        "units": _outcomes(truth["au_occurrence"], answer["present"]),
+        "sides": _outcomes(truth["sides"], answer["sides"]).sum(2),  # (N, K, 2, 4) -> (N, K, 4)
+    }
+    sums = {name: np.zeros((len(names), values.shape[1], 3)) for name, values in outcomes.items()}
+    for name, values in outcomes.items():
+        np.add.at(sums[name], place, values[..., :3].astype(float))
+    return tuple(names.tolist()), sums
+
+
 def _outcomes(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """(N, K, 4) which of true positive, false positive, false negative and true negative each answer is."""
+    """(N, ..., 4) which of true positive, false positive, false negative and true negative each answer is."""
     yes, no, said = truth == 1, truth == 0, answer.astype(bool)
     return np.stack([yes & said, no & said, yes & ~said, no & ~said], -1)
 
@@ -85,7 +109,17 @@ def expression_accuracy(sums: Sums) -> np.ndarray:
 
 def unit_f1(sums: Sums) -> np.ndarray:
     """Mean F1 over action units."""
-    true, wrong, missed = np.moveaxis(sums["units"], -1, 0)  # each (R, K)
+    return _f1(sums["units"])
+
+
+def side_f1(sums: Sums) -> np.ndarray:
+    """Mean over action units of F1 of presence on a side."""
+    return _f1(sums["sides"])
+
+
+def _f1(outcomes: np.ndarray) -> np.ndarray:
+    """Mean F1 over labels of true positives, false positives and false negatives (R, K, 3)."""
+    true, wrong, missed = np.moveaxis(outcomes, -1, 0)  # each (R, K)
     each = np.where(true + missed > 0, _ratio(2 * true, 2 * true + wrong + missed), np.nan)
     return _mean(each)
 

@@ -69,6 +69,8 @@ class Config:
     """Steps that ``skip_stride`` goes back. [default: own]"""
     fusion: Literal["none", "concat", "gate", "gate_refine"] = "gate_refine"
     """How the whole face refines the units. [inferred: gated, as a summary of the paper says]"""
+    fusion_width: int = 192
+    """Width of the perceptron that refines, or of what stands in for fusion and refining. [default: 2 D]"""
     dice: Literal["intended", "published"] = "intended"
     """The Dice loss as meant, or as JAA-Net's code computes it. [default: spec section 6]"""
     landmark_weight: float = 0.5
@@ -257,10 +259,11 @@ class Refining(nn.Module):
 
     Args:
         width: D.
-        refine: Whether the feed-forward part and the norm follow; otherwise r = y + u.
+        hidden: Width of the feed-forward part.
+        refine: Whether it and the norm follow; otherwise r = y + u.
     """
 
-    def __init__(self, width: int, *, refine: bool) -> None:
+    def __init__(self, width: int, hidden: int, *, refine: bool) -> None:
         super().__init__()
         self.ask, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.mix = GatedFusion(
@@ -269,10 +272,9 @@ class Refining(nn.Module):
             second=nn.Sequential(nn.Linear(width, width), nn.Tanh()),
             lean=1.0,  # begins near the local feature
         )
-        self.refine = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
-        self.norm = nn.LayerNorm(width)
-        if not refine:
-            self.refine, self.norm = nn.Sequential(), nn.Identity()  # type: ignore[assignment]
+        think = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
+        self.refine = think if refine else nn.Identity()
+        self.norm = nn.LayerNorm(width) if refine else nn.Identity()
 
     def forward(self, units: Tensor, places: Tensor) -> Tensor:
         """``(B, N, D)``, ``(B, P, D) -> (B, N, D)``."""
@@ -282,30 +284,34 @@ class Refining(nn.Module):
 
 
 class Beside(nn.Module):
-    """The units and the mean of the whole face side by side, through one layer."""
+    """r = y + MLP([y; mean of the whole face])."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.join = nn.Linear(2 * width, width)
+        self.think = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, width))
 
     def forward(self, units: Tensor, places: Tensor) -> Tensor:
         """``(B, N, D)``, ``(B, P, D) -> (B, N, D)``."""
-        return self.join(torch.cat([units, places.mean(1, keepdim=True).expand_as(units)], -1))
+        return units + self.think(torch.cat([units, places.mean(1, keepdim=True).expand_as(units)], -1))
 
 
-class UnitsAlone(nn.Module):
-    """The units as they are."""
+class WithoutFace(nn.Module):
+    """r = y + MLP(y): the whole face is not read."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.alone = Alone(width, hidden)
 
     def forward(self, units: Tensor, places: Tensor) -> Tensor:
         """``(B, N, D)``, ``(B, P, D) -> (B, N, D)``."""
-        return units
+        return self.alone(units)
 
 
-FUSIONS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda width: UnitsAlone(),
-    "concat": Beside,
-    "gate": lambda width: Refining(width, refine=False),
-    "gate_refine": lambda width: Refining(width, refine=True),
+FUSIONS: dict[str, Callable[[Config], nn.Module]] = {
+    "none": lambda c: WithoutFace(c.width, c.fusion_width),
+    "concat": lambda c: Beside(c.width, c.fusion_width),
+    "gate": lambda c: Refining(c.width, c.fusion_width, refine=False),
+    "gate_refine": lambda c: Refining(c.width, c.fusion_width, refine=True),
 }
 
 
@@ -415,6 +421,6 @@ def build(config: Config) -> ALGRNet:
         shape=IrregularShape(config.stem[-1]) if config.shape else None,
         relation=RELATIONS[config.relation](config),
         whole=FeatureExtractor(config.stem[-1], config.face),
-        fusion=FUSIONS[config.fusion](config.width),
+        fusion=FUSIONS[config.fusion](config),
         heads=UnitHeads(len(config.action_units), config.width),
     )

@@ -1,0 +1,118 @@
+"""What the claims of networks for action units have in common: metrics, sizes, and how an arm is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from semeia.ledger.claims import Measured, Metric, Setting, Size
+from semeia.ledger.matching import matched
+from semeia.metrics import face_sums
+
+SKILL = "part of a perfect score"
+UNITS = Metric("action units, mean F1", ("units",), face_sums.unit_f1, SKILL)
+SIDES = Metric("sides of action units, mean F1", ("sides",), face_sums.side_f1, SKILL)
+
+CHOSEN_ON = 400
+"""Images of the split ``val`` that thresholds are chosen on."""
+
+
+def changed(config: Any, **changes: Any) -> Any:
+    """The configuration with other values in its model."""
+    return replace(config, model=replace(config.model, **changes))
+
+
+def as_large(config: Any, *, like: Any, field: str, count: Callable[[Any], int]) -> Any:
+    """The configuration with that value of a width that gives its model as many parameters as another's.
+
+    Args:
+        config: To change.
+        like: Has the parameters that are wanted.
+        field: Of the model, that is changed.
+        count: Parameters of a model's configuration.
+    """
+    width = matched(lambda value: count(replace(config.model, **{field: value})), count(like.model))
+    return changed(config, **{field: width})
+
+
+def setting_of(recipe: Any, setting: Setting, *, small: dict[str, Any], images: int) -> Any:
+    """The recipe's configuration at a scale; thresholds are chosen and the test is read by ``measure``.
+
+    Args:
+        recipe: Module of the recipe.
+        setting: Scale, seed, folders.
+        small: Fields of the model at the scale ``small``.
+        images: Read of the test.
+    """
+    from semeia.claims.qface import face_data
+
+    if setting.scale == "smoke":
+        config = recipe.smoke()
+        how = replace(config.fit, steps=2, warmup=1)
+    elif setting.scale == "small":
+        config = replace(changed(recipe.small(), **small), batch_size=32, test=images)
+        how = replace(config.fit, steps=400, warmup=40, ema=None)
+    else:
+        config = replace(recipe.paper(), test=None)
+        how = config.fit
+    how = replace(how, seed=setting.seed, out=str(setting.out), eval_every=how.steps, save_every=min(200, how.steps))
+    return replace(config, data=face_data(setting.data), validate=8, rounds=0, fit=how)
+
+
+def size_of(model: Any, *, side: int) -> Size:
+    """Parameters of a model, and operations to read one crop, as torch counts them."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = model.eval().requires_grad_(False)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.predict(torch.zeros(1, 3, side, side))
+    return Size(sum(p.numel() for p in model.parameters()), int(counter.get_total_flops()))
+
+
+def measure_by(system: str, recipe: Any, of: Any) -> Callable[[Any, frozenset[str]], Measured]:
+    """Train an arm by its recipe, choose thresholds on a part of ``val``, add up what is right on the test."""
+
+    def measure(config: Any, columns: frozenset[str]) -> Measured:
+        from semeia import checkpoint
+        from semeia.face_sets import open_faces, with_split
+        from semeia.unit_scores import fit_thresholds, read_units
+
+        weights = recipe.train(replace(config, test=8), progress=False)
+        model: Any = checkpoint.load(weights, system=system, kind=of.Config, build=of.build)[0]
+        data = open_faces(config.data, progress=False)
+        if watched := with_split(data, "val"):
+            fit_thresholds(model, watched, limit=CHOSEN_ON)
+        truth, answer, people = read_units(model, with_split(data, "test"), split="test", limit=config.test)
+        return Measured(*sums_of(model, truth, answer, people))
+
+    return measure
+
+
+def sums_of(model: Any, truth: Any, answer: Any, people: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Names of the identities, and the sums of units and sides."""
+    import numpy as np
+
+    from semeia.records import PRESENT
+
+    sides = truth["au_sides"]
+    true = {
+        "au_occurrence": truth["au_occurrence"],
+        "sides": np.where(np.isnan(sides), np.nan, sides >= PRESENT),
+    }
+    said = {
+        "present": answer["au_probability"] >= model.unit_threshold.cpu().numpy(),
+        "sides": answer["au_sides"] >= model.side_threshold.cpu().numpy()[:, None],
+    }
+    return face_sums.unit_sums(true, said, people)
+
+
+def about(network: str, units: Sequence[str], size: int) -> str:
+    """What was trained and tested, in Markdown."""
+    return f"""Trained and tested on the face world (`semeia make faces worlds/faces --count 26600 --seed 1`): rendered
+faces, labelled by construction. At scale `small` all arms of {network} read {", ".join(units)}
+in crops of {size} pixels and train for 400 steps of 32 crops from random weights; thresholds are chosen on {CHOSEN_ON}
+faces of `val`, and 1,000 faces of `test` are read. Arms have like parameter counts: what an arm lacks, a width gives
+back. Scale `full` is the recipe `paper` on data of your own."""
