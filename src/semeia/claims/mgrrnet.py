@@ -13,8 +13,8 @@ versions, hierarchical gated fusion. Each is taken away here; what stands in for
     none              nothing reasons, no gates
     concatenated      all three levels, no gates
 
-Margins and metrics were written down before anything was run. That the gain is larger on a scarcer set (C5) asks for two
-real sets and is not declared.
+Margins and metrics were written down before anything was run. That the gain is larger on a scarcer set (C5) asks for
+two real sets and is not declared.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def make_faces(
     settings = {
         "format": "semeia-faces",
         "world": script.name,
-        "settings": asdict(world) | script.settings,
+        "settings": {**asdict(world), **script.settings},
         "regions": list(REGIONS),
         **script.notes,
     }
@@ -280,7 +280,7 @@ def shots_of(world: World, script: Script, shard: str) -> Iterator[Shot]:
         if studio is None or image % world.shots == 0:
             studio = open_studio(spec, world)
         labels, picture, mask, extra = take(spec, studio, world, split=split)
-        yield labels, picture, mask, extra | notes
+        yield labels, picture, mask, {**extra, **notes}
 
 
 def open_studio(spec: FaceSpec, world: World) -> RasterStudio | PathStudio:
