@@ -105,8 +105,11 @@ def fit_thresholds(
     chosen = calibration.f1_thresholds(truth["au_occurrence"], answer["au_probability"])
     model.unit_threshold.copy_(torch.from_numpy(chosen))
     if not np.isnan(truth["au_sides"]).all():
-        chosen = calibration.f1_thresholds(side_presence(truth["au_sides"]), one_a_side(answer["au_sides"]) / MOST)
-        model.side_threshold.copy_(torch.from_numpy(MOST * chosen))
+        shown = side_presence(truth["au_sides"])
+        chosen = calibration.f1_thresholds(shown, one_a_side(answer["au_sides"]) / MOST)
+        # Where a side is never shown, or always, nothing was chosen.
+        some = (shown == 1).any(0) & (shown == 0).any(0)
+        model.side_threshold.copy_(torch.from_numpy(np.where(some, MOST * chosen, PRESENT)))
 
 
 def evaluate_units(

@@ -73,12 +73,14 @@ def test_branches_follow_their_unit_or_one_that_looks_alike(name):
     assert not torch.equal(model.heads.whole, other.heads.whole)
 
 
-def test_a_checkpoint_of_other_sizes_is_refused():
+@pytest.mark.parametrize("other_units", [DISFA, algrnet.smoke().model.action_units])
+@pytest.mark.parametrize("sizes", [{"width": 16}, {"branches": (8, 12)}, {"branches": (8,)}, {"branches": (8, 8, 8)}])
+def test_a_checkpoint_of_other_sizes_is_refused(other_units, sizes):
     config = algrnet.smoke().model
-    one, other = (algrnet.algrnet.build(replace(config, width=width)) for width in (12, 16))
-    units = config.action_units
+    one = algrnet.algrnet.build(config)
+    other = algrnet.algrnet.build(replace(config, action_units=other_units, **sizes))
     with pytest.raises(SemeiaError, match="start from one of the same sizes"):
-        adopt_units(one, other, units=units, others=units)
+        adopt_units(one, other, units=config.action_units, others=other_units)
 
 
 def test_sides_are_scored_together_by_hand():

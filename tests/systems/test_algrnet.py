@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from semeia.ops.face_regions import SPREAD, unit_centres
+from semeia.records import SemeiaError
 from semeia.systems import algrnet
 
 UNITS = ("AU01", "AU12", "AU15", "AU24", "AU43")
@@ -149,14 +150,15 @@ def test_batches_without_any_active_unit_are_finite():
 @pytest.mark.parametrize(
     "changes",
     [{"relation": name} for name in algrnet.RELATIONS] + [{"fusion": name} for name in algrnet.FUSIONS]
-    + [{"regions": "map"}, {"adaptive": "whole"}, {"shape": True}, {"dice": "published"}],
+    + [{"regions": "map"}, {"adaptive": "whole", "regions": "map"}, {"shape": True}, {"dice": "published"}],
 )  # fmt: skip
 def test_every_arm_trains(changes):
     net = model(**changes)
     losses = net(batch())
     losses["loss"].backward()
     assert losses["loss"].isfinite()
-    assert net.heads.whole.grad.any()
+    # A part that learns nothing would stop a training in several processes.
+    assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
 
 def test_it_overfits_eight_faces():
@@ -172,3 +174,34 @@ def test_it_overfits_eight_faces():
     for name in ("presence", "local", "sides"):
         assert losses[name] < 0.7 * first[name], name
     assert losses["landmarks"] < 0.5 * first["landmarks"]
+
+
+def test_without_regions_every_unit_sees_the_whole_map():
+    net = model(adaptive="whole", regions="map").eval()
+    seen = net.trunk(torch.rand(2, 3, 64, 64))
+    centres, spreads, _ = net.adapt(seen, *net.trunk.centres(seen.points))
+    regions = net.trunk.regions(seen.stem, centres, spreads)
+    torch.testing.assert_close(regions[:, 3, 1], seen.stem)
+    torch.testing.assert_close(regions[:, 3, 0], seen.stem.flip(-1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"adaptive": "whole"}, "expected regions 'map'"),
+        ({"image_size": 100}, "a multiple of 16"),
+        ({"action_units": ("AU01", "AU16")}, "no region is known of AU16"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(changes, words):
+    with pytest.raises(SemeiaError, match=words):
+        model(**changes)
+
+
+def test_places_are_not_rounded_where_the_network_computes_in_bf16():
+    net, image = model().eval(), torch.rand(2, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = net.trunk(image)
+        centres, _ = net.trunk.centres(seen.points)
+    assert centres.dtype == torch.float32
+    torch.testing.assert_close(centres, unit_centres(seen.points.float(), UNITS))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from semeia.records import SemeiaError
 from semeia.systems import mgrrnet
 
 UNITS = ("AU01", "AU12", "AU15", "AU24", "AU43")
@@ -105,7 +106,25 @@ def test_graph_attention_by_hand():
 @pytest.mark.parametrize("kind", ["attention", "alone"])
 def test_places_and_channels_start_as_they_are(kind):
     x = torch.randn(2, 9, 8)
-    assert torch.equal(mgrrnet.nodes(kind, 8, TINY)(x), x)
+    config = replace(TINY, places=kind, channels=kind)
+    for level in (mgrrnet.place_level(config), mgrrnet.channel_level(config, 9)):
+        assert torch.equal(level(x), x)
+
+
+def test_what_stands_in_for_attention_sees_each_place_by_itself_and_is_as_large():
+    x = torch.randn(1, 9, 8)
+    changed = x.clone()
+    changed[:, 4] += 1
+    alone = replace(TINY, places="alone", channels="alone")
+    for level, like in (
+        (mgrrnet.place_level(alone), mgrrnet.place_level(TINY)),
+        (mgrrnet.channel_level(alone, 9), mgrrnet.channel_level(TINY, 9)),
+    ):
+        torch.nn.init.ones_(level.gamma)
+        apart = (level(changed) - level(x)).abs().sum(-1)[0]
+        assert (apart > 0).nonzero().flatten().tolist() == [4]
+        sizes = [sum(p.numel() for p in part.parameters()) for part in (level, like)]
+        assert abs(sizes[0] / sizes[1] - 1) < 0.25
 
 
 def test_no_layers_leave_local_features_beside_the_mean_of_the_face():
@@ -124,10 +143,10 @@ def test_gradients_reach_all_levels_after_the_first_step():
         net(batch())["loss"].backward()
         optimizer.step()
     layer = net.layers[0]
-    for parameter in (layer.region.query.weight, layer.places.out.weight, layer.channels.out.weight):
+    for parameter in (layer.region.query.weight, layer.places.out.weight, layer.channels.among.out.weight):
         assert parameter.grad.any()
     assert layer.places.gamma != 0
-    assert layer.channels.gamma != 0
+    assert layer.channels.among.gamma != 0
 
 
 def test_an_unlabelled_batch_costs_nothing():
@@ -157,7 +176,8 @@ def test_every_arm_trains(changes):
     losses = net(batch())
     losses["loss"].backward()
     assert losses["loss"].isfinite()
-    assert net.heads.whole.grad.any()
+    # A part that learns nothing would stop a training in several processes.
+    assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
 
 def test_it_overfits_eight_faces():
@@ -172,3 +192,8 @@ def test_it_overfits_eight_faces():
         optimizer.step()
     for name in ("presence", "local", "sides"):
         assert losses[name] < 0.7 * first[name], name
+
+
+def test_heads_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(SemeiaError, match="expected channels that 3 heads divide, found 8"):
+        model(heads=3)

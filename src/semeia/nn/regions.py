@@ -140,13 +140,17 @@ class WindowRegions(nn.Module):
         n = centres.shape[1]
         at = window_points(centres, spreads, cells=self.cells, reach=self.reach)
         at = at.flatten(1, 3) * 2 - 1  # (B, N * 2 * w, w, 2); grid_sample counts from -1 to 1
-        seen = F.grid_sample(stem, at.to(stem.dtype), padding_mode="border", align_corners=False)
+        with torch.autocast(stem.device.type, enabled=False):  # bf16 would round places by a tenth of a cell
+            seen = F.grid_sample(stem.float(), at.float(), padding_mode="border", align_corners=False).to(stem.dtype)
         seen = seen.unflatten(2, (n, 2, self.cells)).permute(0, 2, 3, 1, 4, 5)  # (B, C, N*2*w, w) -> (B, N, 2, C, w, w)
         return seen * self.mask.to(seen.dtype)
 
 
 class MapRegions(nn.Module):
-    """The stem's whole map, weighed by the Gaussian of each region, as JAA-Net has it; the subject's left mirrored."""
+    """The stem's whole map, weighed by the Gaussian of each region, as JAA-Net has it; the subject's left mirrored.
+
+    Spreads that are infinite weigh all places alike.
+    """
 
     def __init__(self, *, cells: int) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ EPSILON = 1.0
 
 
 def unit_weights(rates: np.ndarray) -> np.ndarray:
-    """w_i = N (1 / r_i) / sum_u (1 / r_u) of positive rates (N,) in the training set; they average to 1.
+    """w_i = N (1 / r_i) / sum_u (1 / r_u) of positive rates (N,) in training; they average to 1.
 
     A rate below one in a thousand counts as one in a thousand, an unknown one (NaN) as one half.
     """

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from semeia.nn.intensity import IntensityLevels, masked_mean, weighted_bce
 from semeia.nn.regions import LandmarkBranch, MapRegions, RegionStem, UnitBranches, WindowRegions
 from semeia.nn.unit_losses import landmark_loss, weighted_cross_entropy, weighted_dice
-from semeia.ops.face_regions import FORTY_NINE, SPREAD, unit_centres
+from semeia.ops.face_regions import FORTY_NINE, RULES, SPREAD, unit_centres
 from semeia.records import PRESENT, SemeiaError
 
 REGIONS = {"window": WindowRegions, "map": MapRegions}
@@ -48,6 +48,9 @@ class UnitTrunk(nn.Module):
         regions: ``window`` or ``map``, see ``nn.regions``.
         cells: Side of a window.
         width: D.
+
+    Raises:
+        SemeiaError: A size or a unit that will not do.
     """
 
     def __init__(
@@ -55,6 +58,12 @@ class UnitTrunk(nn.Module):
         branches: Sequence[int], regions: str, cells: int, width: int,
     ) -> None:  # fmt: skip
         super().__init__()
+        if image_size % 16:
+            raise SemeiaError(f"image_size: expected a multiple of 16, found {image_size}")
+        if strangers := [unit for unit in units if unit not in RULES]:
+            raise SemeiaError(
+                f"action_units: no region is known of {', '.join(strangers)}; known are {', '.join(RULES)}"
+            )
         self.units = tuple(units)
         grid = image_size // 4
         self.stem = RegionStem(stem)
@@ -71,8 +80,9 @@ class UnitTrunk(nn.Module):
         return Seen(stem, points, face)
 
     def centres(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Fixed centres and spreads of the regions (B, N, 2, 2); landmarks do not learn from them."""
-        at = unit_centres(points.detach(), self.units)
+        """Fixed centres and spreads of the regions (B, N, 2, 2); points do not learn from them."""
+        with torch.autocast(points.device.type, enabled=False):  # bf16 would round places by half a pixel
+            at = unit_centres(points.detach().float(), self.units)
         return at, torch.full_like(at, SPREAD)
 
     def features(self, stem: Tensor, centres: Tensor, spreads: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,15 +222,20 @@ def adopt_units(model: nn.Module, other: nn.Module, *, units: Sequence[str], oth
     for name, value in model.state_dict().items():
         if not same and (name.startswith(FRESH) or name.endswith(BETWEEN_UNITS)):
             continue
+        theirs = given.get(name)
+        parts = value
         if not same and name.startswith(OF_UNITS) and value.ndim:
             # Grouped convolutions hold the channels of all units one after the other.
             parts = value.unflatten(0, (len(units), -1))
-            of_others = given[name].unflatten(0, (len(others), -1))
-            for i, source in sources.items():
-                parts[i] = of_others[source]
-            continue
-        if name not in given or given[name].shape != value.shape:
-            found = tuple(given[name].shape) if name in given else "nothing"
-            raise SemeiaError(f"{name}: expected {tuple(value.shape)} in the checkpoint to start from, found {found}; "
+            theirs = None if theirs is None or len(theirs) % len(others) else theirs.unflatten(0, (len(others), -1))
+        one_a_unit = parts is not value
+        shape = tuple(parts.shape[one_a_unit:])
+        if theirs is None or tuple(theirs.shape[one_a_unit:]) != shape:
+            found = "nothing" if theirs is None else tuple(theirs.shape[one_a_unit:])
+            raise SemeiaError(f"{name}: expected {shape} in the checkpoint to start from, found {found}; "
                               "start from one of the same sizes")  # fmt: skip
-        value.copy_(given[name])
+        if one_a_unit:
+            for i, source in sources.items():
+                parts[i] = theirs[source]
+        else:
+            value.copy_(theirs)

@@ -5,8 +5,8 @@ subject's left is on the right of the picture. Coordinates are parts of the side
 corner, (1, 1) its bottom right one.
 
 The rules are those of JAA-Net's published code (PyTorch-JAANet, network.py): two landmarks, moved down or up by a part
-of r, the distance between the inner corners of the eyes. Where these landmarks lie on the midline, or where JAA-Net has
-no rule, the rule is our own and says so.
+of r, the distance between the inner corners of the eyes (its horizontal part in that code). Where these landmarks lie
+on the midline, or where JAA-Net has no rule, the rule is our own and says so.
 
 Shapes      B faces   N units   Q = 49 landmarks   G cells along a side of a map   w cells along a side of a window
 """

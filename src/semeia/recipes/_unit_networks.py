@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from semeia.data.feeds import (
     positive_units,
     rarity_weights,
 )
-from semeia.evaluate import MEAN_BP4D, SUMMARIES, Score, score_table
+from semeia.evaluate import SUMMARIES, Score, score_table
 from semeia.face_sets import FaceData, data_flags, open_faces, open_split, with_split
 from semeia.files import write_whole
 from semeia.nn.unit_losses import unit_weights
@@ -55,7 +56,7 @@ class Training:
     batch_size: int = 32
     """Images a step and process."""
     balance: Balance = "au"
-    """``au`` draws faces with rare action units more often, ``none`` all alike."""
+    """``au`` draws faces with rare action units and expressions more often, ``none`` all alike."""
     learning_rate: float = 1e-3
     """Peak, reached after the warm-up; a cosine leads to zero."""
     weight_decay: float = 5e-4
@@ -73,12 +74,14 @@ class Training:
 
 
 def learn(
-    config: Any, *, system: str, kind: type, build: Callable[[Any], Task], title: str, resume: bool, progress: bool
-) -> Path:
+    config: Any, *, small: Any, system: str, kind: type, build: Callable[[Any], Task], title: str, resume: bool,
+    progress: bool,
+) -> Path:  # fmt: skip
     """Train, fit thresholds on the val split, evaluate on the test split, and save a checkpoint with its card.
 
     Args:
         config: A ``Training`` with ``model``.
+        small: The recipe's scale ``small``, from which the card tells the command.
         system: Short name.
         kind: Class of its model's configuration.
         build: Makes the model.
@@ -121,7 +124,8 @@ def learn(
     if watched:
         fit_thresholds(model, watched)
     scores = evaluate_units(model, with_split(data, "test"), split="test", limit=config.test, rounds=config.rounds)
-    text = card(config, sets, scores, system=system, title=title)
+    command = trained_by(config, system=system, small=small)
+    text = card(config, sets, scores, title=title, command=command, chosen=bool(watched))
     checkpoint.save(out, system=system, config=config.model, state=model.state_dict(), card=text)
     write_whole(out.parent / "scores.json", json.dumps([score.as_dict() for score in scores], indent=1).encode())
     return out
@@ -167,8 +171,19 @@ def _placed(sets: Sequence[FaceSet], model: Any) -> np.ndarray:
     return np.stack(placed)
 
 
-def card(config: Any, sets: Sequence[FaceSet], scores: Sequence[Score], *, system: str, title: str) -> str:
-    """The model card: what the weights learned from, what they were measured on, what they cannot tell."""
+def card(
+    config: Any, sets: Sequence[FaceSet], scores: Sequence[Score], *, title: str, command: str, chosen: bool
+) -> str:
+    """The model card: what the weights learned from, what they were measured on, what they cannot tell.
+
+    Args:
+        config: Of the training.
+        sets: What trained.
+        scores: Of the test.
+        title: First line.
+        command: That trains these weights.
+        chosen: Whether thresholds were chosen on ``val``.
+    """
     return CARD.format(
         title=title,
         units=", ".join(config.model.action_units),
@@ -177,25 +192,38 @@ def card(config: Any, sets: Sequence[FaceSet], scores: Sequence[Score], *, syste
         batch=config.batch_size,
         seed=config.fit.seed,
         start="" if config.init is None else " It started from another checkpoint of the same system.",
-        command=trained_by(config, system=system),
+        command=command,
+        thresholds="Thresholds were chosen on the split `val` by F1." if chosen else "Thresholds were not chosen.",
         table=score_table(scores),
     )
 
 
-def trained_by(config: Any, *, system: str) -> str:
-    """The command that trains these weights."""
-    flags: Mapping[str, object] = {
-        "model.action_units": json.dumps(list(config.model.action_units)),
-        "init": config.init,
-        "fit.steps": config.fit.steps,
-        "out": config.fit.out,
+def trained_by(config: Any, *, system: str, small: Any) -> str:
+    """The command that trains these weights from the scale ``small``: the data, and every field that differs."""
+    usual = fields_of(small)
+    flags = {
+        name: value
+        for name, value in fields_of(config).items()
+        if value != usual[name] and not name.startswith("data.") and name != "fit.out"
     }
-    named = " ".join(f"--{name} '{value}'" for name, value in flags.items() if value is not None)
-    return f"semeia train {system} {data_flags(config.data)} {named}"
+    if config.init is not None:
+        flags["init"] = "/".join(Path(config.init).parts[-2:])
+    named = [
+        f"--{name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+        for name, value in flags.items()
+    ]
+    return " ".join([f"semeia train {system}", data_flags(config.data), *named, f"--out runs/{system}"])
 
 
-MEAN_OF_TWELVE = f"action unit present/F1, {MEAN_BP4D}"
-"""Key of the log by which trainings are compared."""
+def fields_of(config: Any) -> dict[str, Any]:
+    """Fields of a configuration and of those in it, by dotted name."""
+    found: dict[str, Any] = {}
+    for each in fields(config):
+        value = getattr(config, each.name)
+        inner = fields_of(value) if is_dataclass(value) else {"": value}
+        found |= {f"{each.name}.{name}" if name else each.name: item for name, item in inner.items()}
+    return found
+
 
 CARD = """# {title}
 Action units of a face with FACS intensity 0-5, of the whole face and of each of its sides.
@@ -211,9 +239,9 @@ Action units of a face with FACS intensity 0-5, of the whole face and of each of
 ```
 
 ## What was measured
-The split `test`, persons that training never saw; intervals are 95 % over persons. Crops are cut by the labelled
-landmarks; in use the face finder places them. Thresholds were chosen on the split `val` by F1. On rendered faces the
-numbers say how well the mechanism was learned: **they are not accuracy on people**, which was not measured.
+The split `test`, other persons than those of the training above; intervals are 95 % over persons. Crops are cut by the
+labelled landmarks; in use the face finder places them. {thresholds} Numbers on rendered faces say how well the
+mechanism was learned: **they are not accuracy on people**.
 
 {table}
 

@@ -9,8 +9,8 @@ By the protocol of three folds, DISFA's model starting from BP4D's:
     semeia train mgrrnet --scale paper --data.disfa DISFA --data.fold 1 --init runs/bp4d1/checkpoint --out runs/disfa1 \
         --model.action_units '["AU01", "AU02", "AU04", "AU06", "AU09", "AU12", "AU25", "AU26"]'
 
-``smoke`` runs in under a minute on anything, ``small`` is for two cores, ``paper`` holds the values of JAA-Net's code,
-which the paper is believed to follow (its own could not be read).
+``smoke`` runs in under a minute on anything, ``small`` is for two cores, ``paper`` has the sizes, the
+batch and about the length of JAA-Net's code, which the paper is believed to follow (its own values could not be read).
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
         SemeiaError: No data, data without a train split, or a checkpoint to start from that does not fit.
     """
     return unit_networks.learn(
-        config, system="mgrrnet", kind=mgrrnet.Config, build=mgrrnet.build, title="MGRR-Net", resume=resume,
-        progress=progress,
+        config, small=small(), system="mgrrnet", kind=mgrrnet.Config, build=mgrrnet.build, title="MGRR-Net",
+        resume=resume, progress=progress,
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from semeia.nn.fusion import GatedFusion
 from semeia.nn.regions import FeatureExtractor
 from semeia.nn.unit_network import Seen, UnitHeads, UnitTrunk, unit_losses
 from semeia.ops.face_regions import FORTY_NINE, eye_distance
-from semeia.records import ACTION_UNITS, PRESENT
+from semeia.records import ACTION_UNITS, PRESENT, SemeiaError
 from semeia.task import Task
 
 
@@ -51,13 +51,13 @@ class Config:
     branches: tuple[int, ...] = (32, 48)
     """Channels of each unit's branch. [default: small; JAA-Net has 96, 128, 160]"""
     regions: Literal["window", "map"] = "window"
-    """Windows cut around each centre, or the whole map masked as in JAA-Net. [default: an eighth of the work]"""
+    """Windows cut around each centre, or the whole map masked as in JAA-Net. [default: a fifth of the work]"""
     cells: int = 8
     """Side of a window in samples. [default: own]"""
     width: int = 96
     """D. [default: spec section 6.4 has 128]"""
     adaptive: Literal["fixed", "offset", "offset_scale", "whole"] = "offset_scale"
-    """What of a region is learned: nothing, its place, its place and size; ``whole``: every region is the whole face.
+    """What of a region is learned: nothing, its place, its place and size; ``whole``: each is the whole ``map``.
     [inferred: the third novelty, adaptive region learning; its parameters are unknown]"""
     shape: bool = False
     """Whether regions take irregular shapes. [default: off; the paper complains of regular ones]"""
@@ -95,8 +95,6 @@ class AdaptiveRegions(nn.Module):
         channels: Of the face's features.
     """
 
-    usual: Tensor
-
     def __init__(self, config: Config, channels: int) -> None:
         super().__init__()
         units = len(config.action_units)
@@ -119,12 +117,13 @@ class AdaptiveRegions(nn.Module):
         return centres + 0.5 * r * move, spreads * torch.exp(0.7 * stretch), cost
 
 
-class WholeFace(nn.Module):
-    """No regions: each is as large as the crop."""
+class WholeFace(AdaptiveRegions):
+    """No regions: each weighs the whole map alike. What would move them is still computed, and moves nothing."""
 
     def forward(self, seen: Seen, centres: Tensor, spreads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As ``AdaptiveRegions``."""
-        return torch.full_like(centres, 0.5), torch.full_like(spreads, 0.5), centres.new_zeros(())
+        _, _, nothing = super().forward(seen, centres, spreads)
+        return torch.full_like(centres, 0.5), torch.full_like(spreads, torch.inf), nothing
 
 
 class IrregularShape(nn.Module):
@@ -251,6 +250,21 @@ RELATIONS: dict[str, Callable[[Config], nn.Module]] = {
 # Feature fusion and refining (spec 6.7): units (B, N, D) and places of the whole face (B, P, D) -> (B, N, D)
 
 
+class Places(nn.Module):
+    """The whole face as places, each with its features and where it lies."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        side = config.image_size // 4 // 2 ** len(config.face)
+        self.whole = FeatureExtractor(config.stem[-1], config.face)
+        self.project = nn.Linear(config.face[-1], config.width)
+        self.position = nn.Parameter(0.02 * torch.randn(side * side, config.width))
+
+    def forward(self, stem: Tensor) -> Tensor:
+        """``(B, C, G, G) -> (B, P, D)``."""
+        return self.project(self.whole(stem).flatten(2).transpose(1, 2)) + self.position
+
+
 class Refining(nn.Module):
     """r = LN(y + FFN(u)) with u the gated mixture of a unit and of what it finds in the whole face.
 
@@ -295,20 +309,8 @@ class Beside(nn.Module):
         return units + self.think(torch.cat([units, places.mean(1, keepdim=True).expand_as(units)], -1))
 
 
-class WithoutFace(nn.Module):
-    """r = y + MLP(y): the whole face is not read."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.alone = Alone(width, hidden)
-
-    def forward(self, units: Tensor, places: Tensor) -> Tensor:
-        """``(B, N, D)``, ``(B, P, D) -> (B, N, D)``."""
-        return self.alone(units)
-
-
 FUSIONS: dict[str, Callable[[Config], nn.Module]] = {
-    "none": lambda c: WithoutFace(c.width, c.fusion_width),
+    "none": lambda c: Alone(c.width, c.fusion_width),
     "concat": lambda c: Beside(c.width, c.fusion_width),
     "gate": lambda c: Refining(c.width, c.fusion_width, refine=False),
     "gate_refine": lambda c: Refining(c.width, c.fusion_width, refine=True),
@@ -327,8 +329,8 @@ class ALGRNet(Task):
         adapt: Moves and stretches regions.
         shape: Gives regions a shape, or None.
         relation: Of units with one another.
-        whole: Features of the whole face.
-        fusion: Of units with the whole face.
+        places: Of the whole face, or None where it is not read.
+        fusion: Of units with the whole face, or what stands in for it.
         heads: From features to scores.
     """
 
@@ -338,15 +340,12 @@ class ALGRNet(Task):
 
     def __init__(
         self, config: Config, *, trunk: UnitTrunk, adapt: nn.Module, shape: nn.Module | None, relation: nn.Module,
-        whole: FeatureExtractor, fusion: nn.Module, heads: UnitHeads,
+        places: Places | None, fusion: nn.Module, heads: UnitHeads,
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = config
         self.trunk, self.adapt, self.shape, self.relation = trunk, adapt, shape, relation
-        self.whole, self.fusion, self.heads = whole, fusion, heads
-        places = (config.image_size // 4 // 2 ** len(config.face)) ** 2
-        self.project = nn.Linear(config.face[-1], config.width)
-        self.position = nn.Parameter(0.02 * torch.randn(places, config.width))
+        self.places, self.fusion, self.heads = places, fusion, heads
         self.register_buffer("unit_weight", torch.ones(len(config.action_units)))
         # Decisions: from which probability a unit counts as present, and from which intensity one of its sides does.
         self.register_buffer("unit_threshold", torch.full((len(config.action_units),), 0.5))
@@ -356,8 +355,8 @@ class ALGRNet(Task):
         """What is known of a face before it is scored.
 
         Returns:
-            ``refined`` (B, N, D), ``sides`` (B, N, 2, D), ``together`` (B, N, D), ``face`` (B, D), ``points``
-            (B, 49, 2), ``centres`` and ``spreads`` (B, N, 2, 2), ``moved`` a scalar.
+            ``refined`` (B, N, D), ``sides`` (B, N, 2, D), ``together`` (B, N, D), ``points`` (B, 49, 2), ``centres``
+            and ``spreads`` (B, N, 2, 2), ``moved`` a scalar.
         """
         seen = self.trunk(image)
         centres, spreads, moved = self.adapt(seen, *self.trunk.centres(seen.points))
@@ -366,10 +365,11 @@ class ALGRNet(Task):
             regions = self.shape(regions)
         sides = self.trunk.branches(regions)
         together = self.trunk.together(sides.flatten(2))
-        places = self.project(self.whole(seen.stem).flatten(2).transpose(1, 2)) + self.position  # (B, P, D)
+        units = self.relation(together)
+        refined = self.fusion(units) if self.places is None else self.fusion(units, self.places(seen.stem))
         return {
-            "refined": self.fusion(self.relation(together), places), "sides": sides, "together": together,
-            "face": places.mean(1), "points": seen.points, "centres": centres, "spreads": spreads, "moved": moved,
+            "refined": refined, "sides": sides, "together": together, "points": seen.points, "centres": centres,
+            "spreads": spreads, "moved": moved,
         }  # fmt: skip
 
     def forward(self, batch: dict[str, Tensor], loss: str = "main") -> dict[str, Tensor]:
@@ -408,19 +408,24 @@ class ALGRNet(Task):
 
 
 def build(config: Config) -> ALGRNet:
-    """Build the model, every part spelled out once."""
+    """Build the model, every part spelled out once.
+
+    Raises:
+        SemeiaError: A value that does not fit the others.
+    """
     trunk = UnitTrunk(
         config.action_units, image_size=config.image_size, stem=config.stem, landmarks=config.face,
         hidden=config.hidden, branches=config.branches, regions=config.regions, cells=config.cells, width=config.width,
     )  # fmt: skip
-    whole_face = config.adaptive == "whole"
+    if config.adaptive == "whole" and config.regions != "map":
+        raise SemeiaError("algrnet: adaptive 'whole' weighs whole maps; expected regions 'map', found 'window'")
     return ALGRNet(
         config,
         trunk=trunk,
-        adapt=WholeFace() if whole_face else AdaptiveRegions(config, config.face[-1]),
+        adapt=(WholeFace if config.adaptive == "whole" else AdaptiveRegions)(config, config.face[-1]),
         shape=IrregularShape(config.stem[-1]) if config.shape else None,
         relation=RELATIONS[config.relation](config),
-        whole=FeatureExtractor(config.stem[-1], config.face),
+        places=None if config.fusion == "none" else Places(config),
         fusion=FUSIONS[config.fusion](config),
         heads=UnitHeads(len(config.action_units), config.width),
     )

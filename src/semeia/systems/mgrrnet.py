@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from semeia.nn.fusion import GatedFusion
 from semeia.nn.regions import FeatureExtractor
 from semeia.nn.unit_network import UnitHeads, UnitTrunk, unit_losses
-from semeia.records import ACTION_UNITS, PRESENT
+from semeia.records import ACTION_UNITS, PRESENT, SemeiaError
 from semeia.task import Task
 
 
@@ -51,7 +51,7 @@ class Config:
     branches: tuple[int, ...] = (32, 48)
     """Channels of each unit's branch. [default: small; JAA-Net has 96, 128, 160]"""
     regions: Literal["window", "map"] = "window"
-    """Windows cut around each centre, or the whole map masked as in JAA-Net. [default: an eighth of the work]"""
+    """Windows cut around each centre, or the whole map masked as in JAA-Net. [default: a fifth of the work]"""
     cells: int = 8
     """Side of a window in samples. [default: own]"""
     width: int = 96
@@ -174,12 +174,32 @@ class NodesAlone(nn.Module):
         return x + self.gamma * self.think(self.norm(x))
 
 
-def nodes(kind: Literal["attention", "alone"], features: int, config: Config) -> nn.Module:
-    """What relates places or channels; its inner width is C in both."""
-    width = config.whole[-1]
-    if kind == "attention":
-        return GraphAttention(features, heads=config.heads, width=width)
-    return NodesAlone(features, width=width)
+class AcrossPlaces(nn.Module):
+    """What treats channels as nodes, whose features are their places: ``(B, P, C) -> (B, P, C)``."""
+
+    def __init__(self, among: nn.Module) -> None:
+        super().__init__()
+        self.among = among
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, P, C) -> (B, P, C)``."""
+        return self.among(x.transpose(1, 2)).transpose(1, 2)
+
+
+def place_level(config: Config) -> nn.Module:
+    """What relates places, or a perceptron at each: ``(B, P, C) -> (B, P, C)``."""
+    channels = config.whole[-1]
+    if config.places == "attention":
+        return GraphAttention(channels, heads=config.heads, width=channels)
+    return NodesAlone(channels, width=channels)
+
+
+def channel_level(config: Config, places: int) -> nn.Module:
+    """What relates channels, or a perceptron as large that sees each place by itself: ``(B, P, C) -> (B, P, C)``."""
+    channels = config.whole[-1]
+    if config.channels == "attention":
+        return AcrossPlaces(GraphAttention(places, heads=config.heads, width=channels))
+    return NodesAlone(channels, width=places)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -276,15 +296,13 @@ class Layer(nn.Module):
         super().__init__()
         channels = config.whole[-1]
         self.region = REGIONS[config.region](config)
-        self.places = nodes(config.places, channels, config)
-        self.channels = nodes(config.channels, side * side, config)
+        self.places, self.channels = place_level(config), channel_level(config, side * side)
         self.fuse = FUSIONS[config.fusion](channels, config.width)
 
     def forward(self, units: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, N, D)``, ``(B, P, C)`` -> the same."""
         units = self.region(units)
-        by_channel = self.channels(whole.transpose(1, 2)).transpose(1, 2)
-        whole, units = self.fuse(self.places(whole), by_channel, units)
+        whole, units = self.fuse(self.places(whole), self.channels(whole), units)
         return units, whole
 
 
@@ -322,8 +340,8 @@ class MGRRNet(Task):
         """What is known of a face before it is scored.
 
         Returns:
-            ``refined`` (B, N, D), ``sides`` (B, N, 2, D), ``together`` (B, N, D), ``face`` (B, D), ``points``
-            (B, 49, 2), ``centres`` and ``spreads`` (B, N, 2, 2).
+            ``refined`` (B, N, D), ``sides`` (B, N, 2, D), ``together`` (B, N, D), ``points`` (B, 49, 2), ``centres``
+            and ``spreads`` (B, N, 2, 2).
         """
         seen = self.trunk(image)
         centres, spreads = self.trunk.centres(seen.points)
@@ -333,8 +351,8 @@ class MGRRNet(Task):
             units, whole = layer(units, whole)
         face = self.face(whole.mean(1))  # (B, D)
         return {
-            "refined": units + face[:, None], "sides": sides, "together": together, "face": face,
-            "points": seen.points, "centres": centres, "spreads": spreads,
+            "refined": units + face[:, None], "sides": sides, "together": together, "points": seen.points,
+            "centres": centres, "spreads": spreads,
         }  # fmt: skip
 
     def forward(self, batch: dict[str, Tensor], loss: str = "main") -> dict[str, Tensor]:
@@ -372,7 +390,13 @@ class MGRRNet(Task):
 
 
 def build(config: Config) -> MGRRNet:
-    """Build the model, every part spelled out once."""
+    """Build the model, every part spelled out once.
+
+    Raises:
+        SemeiaError: A value that does not fit the others.
+    """
+    if config.whole[-1] % config.heads:
+        raise SemeiaError(f"mgrrnet: expected channels that {config.heads} heads divide, found {config.whole[-1]}")
     trunk = UnitTrunk(
         config.action_units, image_size=config.image_size, stem=config.stem, landmarks=config.face,
         hidden=config.hidden, branches=config.branches, regions=config.regions, cells=config.cells, width=config.width,
