@@ -73,6 +73,16 @@ class Training:
     """Length, intervals, clipping, averaging of weights."""
 
 
+def mild() -> Augmentation:
+    """Milder than the defaults, in light and colour above all: those cost Q-Face most (docs/systems/qface.md)."""
+    return Augmentation(
+        shift=0.1, p_occluder=0.15, p_light=0.2, light=0.4, p_vignette=0.05, p_blur=0.2, blur=(0.3, 1.2), p_motion=0.05,
+        motion=(2.0, 5.0), p_noise=0.2, noise=(1.0, 8.0), p_shot=0.1, p_gain=0.25, gain=0.1, p_brightness=0.25,
+        brightness=0.2, p_contrast=0.25, contrast=0.25, p_gamma=0.2, gamma=(0.75, 1.35), p_saturation=0.15, p_grey=0.05,
+        p_resample=0.2, resample=(0.4, 1.0), p_jpeg=0.25, jpeg=(40, 95),
+    )  # fmt: skip
+
+
 def learn(
     config: Any, *, small: Any, system: str, kind: type, build: Callable[[Any], Task], title: str, resume: bool,
     progress: bool,

@@ -18,7 +18,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semeia.data.augment import Augmentation
 from semeia.evaluate import BP4D, Score
 from semeia.face_sets import FaceData
 from semeia.recipes import _unit_networks as unit_networks
@@ -47,10 +46,7 @@ def smoke() -> Config:
 def small() -> Config:
     """Two cores."""
     how = Fit(steps=4_000, warmup=200, log_every=50, eval_every=1_000, save_every=250, ema=0.999)
-    milder = Augmentation(
-        p_occluder=0.2, p_resample=0.3, resample=(0.36, 1.0), blur=(0.3, 1.3), motion=(2.0, 5.0), noise=(1.0, 10.0)
-    )
-    return Config(augmentation=milder, fit=how)
+    return Config(augmentation=unit_networks.mild(), fit=how)
 
 
 def paper() -> Config:
