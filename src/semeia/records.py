@@ -54,7 +54,8 @@ class Pose:
 
     ``yaw`` grows as the subject turns to the subject's own right (the left of the picture), ``pitch`` grows as the
     subject looks up (both as in Py-Feat), ``roll`` grows as the head tilts to the subject's own right shoulder (the top
-    of the head moves to the left of the picture).
+    of the head moves to the left of the picture). Pitch turns the head first, then yaw, then roll, each about an axis
+    of the camera, so that turning the picture adds to roll alone.
     """
 
     yaw: float

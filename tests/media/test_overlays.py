@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from semeia.data.synthetic.faces.light import head_rotation
 from semeia.media.overlays import annotate, attention, head_axes, heat
 from semeia.records import Pose
 
@@ -80,6 +81,12 @@ def test_a_frontal_head_points_into_the_lens():
 )
 def test_axes_follow_the_signs_of_the_records(pose, axis, expected):
     np.testing.assert_allclose(head_axes(pose)[axis], expected, atol=1e-12)
+
+
+def test_axes_turn_as_the_heads_of_the_face_world_do():
+    rotation = head_rotation(30.0, -20.0, 15.0)  # head to camera: x right, y up, z backwards
+    expected = rotation[:2].T * [1, -1]
+    np.testing.assert_allclose(head_axes(Pose(30.0, -20.0, 15.0)), expected, atol=1e-12)
 
 
 def test_heat_is_brightest_where_the_map_is_largest():

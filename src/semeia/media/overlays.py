@@ -105,7 +105,8 @@ def _draw_box(layer: Surface, box: Rectangle, colour: Colour, *, width: float) -
 def head_axes(pose: Pose) -> np.ndarray:
     """Where the axes of a head point on the picture.
 
-    Roll turns the head about its line of sight first, then pitch about its ears, then yaw about the neck.
+    Pitch turns the head about its ears first, then yaw about the upright of the picture, then roll about the line of
+    sight, as in ``records.Pose``.
 
     Args:
         pose: Degrees, signs as in ``records.Pose``.
@@ -119,7 +120,7 @@ def head_axes(pose: Pose) -> np.ndarray:
     yaw = np.array([[cos(a), 0, -sin(a)], [0, 1, 0], [sin(a), 0, cos(a)]])
     pitch = np.array([[1, 0, 0], [0, cos(b), sin(b)], [0, -sin(b), cos(b)]])
     roll = np.array([[cos(c), -sin(c), 0], [sin(c), cos(c), 0], [0, 0, 1]])
-    return (yaw @ pitch @ roll)[:2].T * [1.0, -1.0]
+    return (roll @ yaw @ pitch)[:2].T * [1.0, -1.0]
 
 
 def _draw_axes(layer: Surface, pose: Pose, box: Rectangle) -> None:
