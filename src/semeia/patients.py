@@ -158,6 +158,25 @@ def features_of(
     )
 
 
+def even_features(reader: Any, views: Sequence[View], *, batch_size: int = 32) -> Features:
+    """Features that do not depend on which way a face is turned over: the mean of a view and of its mirror image.
+
+    A mirrored face gets exactly the features of the other sides, as far as its mirrored crop has the same pixels.
+
+    Args:
+        reader: ALGRNet or MGRR-Net, in evaluation mode.
+        views: At least one.
+        batch_size: Views a forward pass.
+    """
+    seen = features_of(reader, views, batch_size=batch_size)
+    turned = features_of(reader, [view.mirrored() for view in views], batch_size=batch_size)
+    return replace(
+        seen,
+        sides=(seen.sides + turned.sides.flip(2)) / 2,
+        intensity=(seen.intensity + turned.intensity.flip(2)) / 2,
+    )
+
+
 def batch_of(features: Features, patients: Iterable[Sequence[int]]) -> dict[str, Tensor]:
     """A batch for ``systems.palsy``: for each patient the places of its views; shorter ones are filled up."""
     rows = [list(places) for places in patients]

@@ -190,6 +190,48 @@ class Readings:
 
 
 @dataclass(frozen=True)
+class PalsyMovement:
+    """What a face showed in one requested movement, mean over its pictures; sides are the subject's own.
+
+    ``left`` and ``right`` map action units to FACS 0-5. ``share`` is the part of the asked movement that the weak side
+    has left, ``item`` (1-5) and ``synkinesis`` (0-3) are Sunnybrook-style items made of such numbers by rule; None
+    where they do not exist. ``severity`` is what the movement added to the grade's score.
+    """
+
+    exercise: str
+    files: tuple[str, ...]
+    left: Mapping[str, float]
+    right: Mapping[str, float]
+    severity: float
+    share: float | None = None
+    item: int | None = None
+    synkinesis: int | None = None
+
+
+@dataclass(frozen=True)
+class PalsyReading:
+    """A patient's face, compared side by side. Not a medical device: a grade of a hand-set scale, no diagnosis.
+
+    ``grade`` is I to VI and None where nothing could be compared; ``grades`` gives each its probability. ``degree`` in
+    [0, 1] is the share of movement that seems lost. ``side`` is the weak one, "left" or "right" (the subject's own),
+    or "none" in grade I; ``certainty`` is the probability of that side. ``resting`` are the Sunnybrook-style items of
+    the eye, cheek and mouth at rest, ``composite`` their sum with those of the movements, None where one is missing.
+    ``notes`` say what was left out, and why.
+    """
+
+    grade: str | None
+    grades: Mapping[str, float]
+    degree: float | None
+    side: str | None
+    certainty: float | None
+    movements: tuple[PalsyMovement, ...]
+    resting: tuple[int, int, int] | None
+    composite: int | None
+    notes: tuple[str, ...]
+    weights: str
+
+
+@dataclass(frozen=True)
 class FaceLabels:
     """What is known about one face image of a data set; any part may be missing (None, or absent from a mapping).
 

@@ -35,7 +35,7 @@ from semeia.metrics import faces as metrics
 from semeia.metrics import grades
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops.palsy_scales import GRADES
-from semeia.patients import Features, View, batch_of, features_of, views_of
+from semeia.patients import Features, View, batch_of, even_features, features_of, views_of
 from semeia.records import SemeiaError
 from semeia.systems import algrnet, mgrrnet, palsy
 from semeia.train.loop import Fit, fit
@@ -221,7 +221,7 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     if not of["train"]:
         raise SemeiaError(f"{', '.join(config.data.faces)}: expected patients in the split 'train', found none")
     rng = np.random.default_rng(config.fit.seed)
-    plain = features_of(network, views)
+    plain = even_features(network, views)
     copies = [plain]
     for _ in track(range(config.copies), "reading copies", disable=not progress, transient=True):
         copies.append(features_of(network, views, how=config.augmentation, rng=rng))
@@ -237,7 +237,7 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     )  # fmt: skip
 
     def read() -> Features:
-        return plain if config.model.frozen else features_of(network.eval(), views)
+        return plain if config.model.frozen else even_features(network.eval(), views)
 
     def validate(task: palsy.Palsy) -> dict[str, float]:
         return {s.metric: s.value for s in scores(task, read(), of["val"], rounds=0)}
@@ -288,7 +288,7 @@ def evaluate(
     chosen = [patient for patient in patients if patient.split == split][:limit]
     if not chosen:
         raise SemeiaError(f"{', '.join(data.faces)}: expected patients in the split {split!r}, found none")
-    return scores(model, features_of(network, views), chosen, rounds=rounds)
+    return scores(model, even_features(network, views), chosen, rounds=rounds)
 
 
 def scores(model: palsy.Palsy, features: Features, patients: Sequence[Patient], *, rounds: int) -> list[Score]:

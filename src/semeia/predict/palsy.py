@@ -1,0 +1,255 @@
+"""Facial palsy in pictures and clips of a patient's requested movements: grade, side, and the numbers they rest on.
+
+This is no medical device. What it answers has the form of clinical scales and was learned from rendered faces whose
+palsy is set by hand; no clinician graded anything.
+
+Shapes      n views   N units   2 sides (the subject's left, right)   M measures
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from semeia import checkpoint
+from semeia.data.formats import palsy as layout
+from semeia.data.formats.face_files import number_in, records_of
+from semeia.data.formats.palsy import PalsyFile
+from semeia.media.images import find_images
+from semeia.nn.face_finder import FaceFinder
+from semeia.ops import palsy_scales as scales
+from semeia.ops.faces import crop, upright_matrix
+from semeia.patients import Features, View, batch_of, even_features, views_of
+from semeia.predict.faces import pick_device
+from semeia.predict.units import UnitReader
+from semeia.records import PalsyMovement, PalsyReading, SemeiaError
+from semeia.systems import palsy, qface
+
+TURNED = 20.0
+"""Degrees of yaw or pitch up to which the sides of a face are compared: perspective makes them uneven. [own]"""
+
+SIDES = ("left", "right")
+
+
+class PalsyReader:
+    """Finder, head pose, network for action units and grader, loaded once and used for many patients.
+
+    Args:
+        model: A trained grader.
+        units: The network for action units that it was trained on.
+        pose: Q-Face, which says how far a head is turned.
+        finder: Finds faces.
+        weights: Names of the weights, repeated in every answer.
+    """
+
+    def __init__(
+        self, model: palsy.Palsy, units: UnitReader, pose: qface.QFace, finder: FaceFinder, *, weights: str
+    ) -> None:
+        self.model, self.units, self.pose, self.finder, self.weights = model.eval(), units, pose.eval(), finder, weights
+
+    @classmethod
+    def load(cls, weights: str | Path = "palsy", au: str | Path = "algrnet", device: str = "auto") -> PalsyReader:
+        """Load bundled weights by name, or checkpoint folders of your own by path.
+
+        Args:
+            weights: Of the grader.
+            au: Of the network for action units that it was trained on.
+            device: ``auto``, ``cpu`` or ``cuda``.
+
+        Raises:
+            SemeiaError: Weights do not exist or do not fit, or the finder's parts cannot be had.
+        """
+        place = pick_device(device)
+        model, name = checkpoint.load(weights, system="palsy", kind=palsy.Config, build=palsy.build)
+        pose, _ = checkpoint.load("qface", system="qface", kind=qface.Config, build=qface.build, later=qface.ADDED)
+        units = UnitReader.load(au, place)
+        return cls(model, units, pose, FaceFinder(device=place), weights=f"{name}, action units {units.weights}")
+
+    def read(self, files: Sequence[PalsyFile]) -> PalsyReading:
+        """Compare the sides of one patient.
+
+        Args:
+            files: Pictures and clips of the patient, each with its exercise.
+
+        Raises:
+            SemeiaError: A file cannot be read.
+        """
+        views, notes = self._usable(files)
+        if not any(file.exercise == "rest" for file in files):
+            notes.append("no picture at rest: the face at rest, and so the composite, cannot be told")
+        if not views:
+            return PalsyReading(None, {}, None, None, None, (), None, None, tuple(notes), self.weights)
+        features = even_features(self.units.model, views)
+        said = self.model.predict(batch_of(features, [range(len(views))]))
+        grade, left = int(said["grade"][0]), float(said["left"][0])
+        weak = SIDES[int(left < 0.5)]
+        movements = self._movements(views, features, said["each"][0].numpy(), weak=weak)
+        resting = _resting(views, features)
+        return PalsyReading(
+            grade=scales.GRADES[grade],
+            grades=dict(zip(scales.GRADES, said["grades"][0].tolist(), strict=True)),
+            degree=float(said["degree"][0]),
+            side="none" if grade == 0 else weak,
+            certainty=max(left, 1 - left),
+            movements=movements,
+            resting=resting,
+            composite=_composite(movements, resting),
+            notes=tuple(notes),
+            weights=self.weights,
+        )
+
+    def _usable(self, files: Sequence[PalsyFile]) -> tuple[list[View], list[str]]:
+        """Views in which the sides can be compared, and what was left out."""
+        views: list[View] = []
+        notes: list[str] = []
+        for file in files:
+            found = list(views_of(file, self.finder, size=2 * self.units.model.config.image_size))
+            if not found:
+                notes.append(f"{file.path}: no face was found")
+            for view, (yaw, pitch, _) in zip(found, self._poses(found), strict=True):
+                turned = max(abs(yaw), abs(pitch))
+                if turned > TURNED:
+                    frame = "" if view.frame is None else f", frame {view.frame}"
+                    notes.append(f"{file.path}{frame}: the head is turned by {turned:.0f} degrees, too far to compare "
+                                 f"its sides (at most {TURNED:g})")  # fmt: skip
+                else:
+                    views.append(view)
+        return views, notes
+
+    def _poses(self, views: Sequence[View]) -> np.ndarray:
+        """(n, 3) yaw, pitch and roll in degrees."""
+        if not views:
+            return np.zeros((0, 3))
+        size, margin = self.pose.config.image_size, self.pose.config.margin_upright
+        crops = [crop(v.image, upright_matrix(v.landmarks, size, margin=margin), size=size) for v in views]
+        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)  # (n, S, S, 3) -> (n, 3, S, S)
+        return self.pose.predict(batch.float() / 255)["pose"].numpy()
+
+    def _movements(
+        self, views: Sequence[View], features: Features, severity: np.ndarray, *, weak: str
+    ) -> tuple[PalsyMovement, ...]:
+        """What each movement showed, in the order of ``EXERCISES``."""
+        units = self.units.model.config.action_units
+        found = []
+        for exercise in scales.EXERCISES:
+            places = [i for i, view in enumerate(views) if view.file.exercise == exercise]
+            if not places:
+                continue
+            shown = features.intensity[places].mean(0).numpy()  # (N, 2)
+            left, right = (dict(zip(units, map(float, shown[:, side]), strict=True)) for side in (0, 1))
+            share, item, beside = _of_movement(left, right, exercise=exercise, weak=weak)
+            names = dict.fromkeys(str(views[i].file.path) for i in places)
+            found.append(
+                PalsyMovement(exercise, tuple(names), left, right, float(severity[places].mean()), share, item, beside)
+            )
+        return tuple(found)
+
+
+def _of_movement(
+    left: dict[str, float], right: dict[str, float], *, exercise: str, weak: str
+) -> tuple[float | None, int | None, int | None]:
+    """Share of movement, voluntary item and synkinesis item of an exercise; None of what it does not have."""
+    asked = [unit for unit in scales.EXERCISES[exercise] if unit in left]
+    if not asked:
+        return None, None, None
+    sides = {"left": left, "right": right}
+    healthy = sides["right" if weak == "left" else "left"]
+    few, many = ([of[unit] for unit in asked] for of in (sides[weak], healthy))
+    ratio = float(scales.movement_ratio(sum(few), sum(many)))
+    extra = scales.synkinesis(left, right, exercise=exercise, weak_side=weak)
+    beside = int(scales.synkinesis_item(max(map(float, extra.values()), default=0.0)))
+    if np.isnan(ratio):
+        return None, None, beside
+    return ratio, int(scales.voluntary_item(ratio)), beside
+
+
+def _resting(views: Sequence[View], features: Features) -> tuple[int, int, int] | None:
+    """Items of the eye, cheek and mouth at rest, of the mean over pictures at rest."""
+    places = [i for i, view in enumerate(views) if view.file.exercise == "rest"]
+    if not places:
+        return None
+    left, right = features.measures[places].mean(0).numpy().T  # (M,) each
+    apart = dict(zip(palsy.MEASURES, map(float, left - right), strict=True))
+    eye, cheek, mouth = scales.resting_items(eye=apart["fissure"], cheek=apart["fold"], mouth=apart["mouth"])
+    return int(eye), int(cheek), int(mouth)
+
+
+def _composite(movements: Sequence[PalsyMovement], resting: tuple[int, int, int] | None) -> int | None:
+    """Sunnybrook-style composite, if all of its items are there."""
+    of = {movement.exercise: movement for movement in movements}
+    asked = [of.get(name) for name in scales.EXERCISES if name != "rest"]
+    items = [(m.item, m.synkinesis) for m in asked if m is not None and m.item is not None and m.synkinesis is not None]
+    if resting is None or len(items) < len(asked):
+        return None
+    voluntary, beside = zip(*items, strict=True)
+    return int(scales.composite(voluntary, resting=resting, synkinesis=beside))
+
+
+# Files of a patient ---------------------------------------------------------------------------------------------------
+
+
+def patient_files(
+    paths: Sequence[str | Path], *, exercise: str | None = None, marks: str | Path | None = None
+) -> dict[str, tuple[PalsyFile, ...]]:
+    """The patients that pictures and clips show, by name, each file with its exercise.
+
+    A folder with a table (``data.formats.palsy``) holds many patients; any other files are those of one. A picture
+    tells its exercise by its name, such as ``smile.jpg``, unless ``exercise`` says it for all.
+
+    Args:
+        paths: Files and folders.
+        exercise: Of all files.
+        marks: A CSV with the columns exercise, start and end, in seconds of the one clip that is given.
+
+    Raises:
+        SemeiaError: A path does not exist, a file's exercise is not known, or marks are wrong.
+    """
+    named: dict[str, tuple[PalsyFile, ...]] = {}
+    own: list[PalsyFile] = []
+    for path in map(Path, paths):
+        if (path / layout.TABLE).is_file():
+            named |= layout.patients(layout.read(path))
+        elif path.is_dir():
+            own += [PalsyFile(OWN, _exercise(file, exercise), file) for file in find_images([path])]
+        elif not path.is_file():
+            raise SemeiaError(
+                f"{path}: expected a picture, a clip or a folder of a patient, found nothing; check the name"
+            )
+        elif marks is not None:
+            own += _marked(path, Path(marks))
+        else:
+            own.append(PalsyFile(OWN, _exercise(path, exercise), path))
+    if marks is not None and len(paths) != 1:
+        raise SemeiaError(f"{marks}: marks are of one clip, found {len(paths)} paths; give them one by one")
+    return named | ({OWN: tuple(own)} if own else {})
+
+
+OWN = "patient"
+"""Name of the patient whose files are given one by one."""
+
+
+def _exercise(path: Path, given: str | None) -> str:
+    """The exercise that is given, or that the name of a file tells."""
+    words = "_".join(re.split(r"[\s_-]+", (given or path.stem).lower()))
+    found = layout.VARIANTS.get(words, words)
+    if found not in scales.EXERCISES:
+        raise SemeiaError(f"{path}: expected an exercise, one of {', '.join(scales.EXERCISES)}, found {words!r}; name "
+                          "the file so, or say --exercise")  # fmt: skip
+    return found
+
+
+def _marked(clip: Path, marks: Path) -> list[PalsyFile]:
+    """The parts of a clip."""
+    parts = []
+    for line, row in records_of(marks, ("exercise", "start", "end")):
+        start, end = (number_in(row[what], 0, 86_400, what=what, path=marks, line=line) for what in ("start", "end"))
+        if end <= start:
+            raise SemeiaError(f"{marks}: line {line}: expected an end after the start, found {start:g} and {end:g}")
+        parts.append(PalsyFile(OWN, _exercise(marks, row["exercise"]), clip, start=start, end=end))
+    if not parts:
+        raise SemeiaError(f"{marks}: expected a row a movement, found none")
+    return parts
