@@ -73,8 +73,8 @@ def _table(name: str, found: PalsyReading, grade: str) -> Table:
 def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="semeia palsy",
-        description="Compare the sides of a patient's face: a grade I-VI, the weak side, and the numbers that they rest "
-        "on. " + LIMITS,
+        description="Compare the sides of a patient's face: a grade I-VI, the weak side, and what they rest on. "
+        + LIMITS,
         epilog="Pictures tell their movement by their name: rest.jpg, brow_raise.jpg, eye_closure.jpg, smile.jpg, "
         "snarl.jpg, pucker.jpg. exit status: 0 all graded, 1 some could not be",
     )
