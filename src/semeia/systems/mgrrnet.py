@@ -1,7 +1,6 @@
 """MGRR-Net: layers that relate action units, places and channels, and fuse the three by gates.
 
-    Paper   Ge, Jose, Xu, Liu, Han: MGRR-Net: Multi-level Graph Relational Reasoning Network for Facial Action Units
-            Detection, arXiv 2204.01349 (2022); ACM TIST 15(3) (2024)
+    Paper   Ge, Jose, Xu, Liu, Han: MGRR-Net, arXiv 2204.01349 (2022); ACM TIST 15(3) (2024)
     Idea    Every layer reasons at three levels: a graph network relates the local features of all units, and graph
             attention recalibrates the places and the channels of the whole face's features. Gated cells fuse places
             with channels, and the result with each unit.
