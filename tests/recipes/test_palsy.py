@@ -85,7 +85,9 @@ def test_the_smoke_recipe_ends_with_a_grader_that_loads_and_a_card(folder, au, t
     card = (out / "card.md").read_text()
     for words in ("quadratic kappa", "hand-set", "not a medical device", "4 patients of patients"):
         assert words in card
-    scores = recipe.evaluate(out, FaceData(faces=(str(folder),)), au=str(au), rounds=0)
+    assert recipe.network_of(out) == out.parent / "au"
+    assert recipe.network_of("palsy") == "algrnet"
+    scores = recipe.evaluate(out, FaceData(faces=(str(folder),)), rounds=0)
     assert {score.metric for score in scores} >= {"healthy in grade I", "mean absolute error of the degree"}
 
 

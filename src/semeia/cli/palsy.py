@@ -84,7 +84,9 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--exercise", metavar="NAME", help="what the pictures or the clip show")
     parser.add_argument("--marks", metavar="FILE", help="CSV of a clip's movements: exercise, start, end (seconds)")
     parser.add_argument("--weights", default="palsy", help="bundled weights by name, or a checkpoint folder")
-    parser.add_argument("--au", default="algrnet", help="weights of the network for action units that it stands on")
+    parser.add_argument(
+        "--au", metavar="WEIGHTS", help="network for action units (default: the one beside the weights)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", metavar="FILE", help="write what was read as JSON")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")

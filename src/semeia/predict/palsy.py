@@ -26,6 +26,7 @@ from semeia.ops.faces import crop, upright_matrix
 from semeia.patients import Features, View, batch_of, even_features, views_of
 from semeia.predict.faces import pick_device
 from semeia.predict.units import UnitReader
+from semeia.recipes.palsy import network_of
 from semeia.records import PalsyMovement, PalsyReading, SemeiaError
 from semeia.systems import palsy, qface
 
@@ -52,12 +53,12 @@ class PalsyReader:
         self.model, self.units, self.pose, self.finder, self.weights = model.eval(), units, pose.eval(), finder, weights
 
     @classmethod
-    def load(cls, weights: str | Path = "palsy", au: str | Path = "algrnet", device: str = "auto") -> PalsyReader:
+    def load(cls, weights: str | Path = "palsy", au: str | Path | None = None, device: str = "auto") -> PalsyReader:
         """Load bundled weights by name, or checkpoint folders of your own by path.
 
         Args:
             weights: Of the grader.
-            au: Of the network for action units that it was trained on.
+            au: Of the network for action units that it was trained on; by default the one beside its checkpoint.
             device: ``auto``, ``cpu`` or ``cuda``.
 
         Raises:
@@ -66,7 +67,7 @@ class PalsyReader:
         place = pick_device(device)
         model, name = checkpoint.load(weights, system="palsy", kind=palsy.Config, build=palsy.build)
         pose, _ = checkpoint.load("qface", system="qface", kind=qface.Config, build=qface.build, later=qface.ADDED)
-        units = UnitReader.load(au, place)
+        units = UnitReader.load(network_of(weights) if au is None else au, place)
         return cls(model, units, pose, FaceFinder(device=place), weights=f"{name}, action units {units.weights}")
 
     def read(self, files: Sequence[PalsyFile]) -> PalsyReading:

@@ -7,8 +7,9 @@
     pictures -> faces -> views, a few augmented copies of each read by the network for action units -> fit on patients
     -> val patients -> how severe a healthy face may look -> test patients -> card and checkpoint
 
-The network for action units stays as it is (``model.frozen``) or learns along, which needs its checkpoint beside the
-grader's. ``smoke`` runs in under a minute on anything, ``small`` is for two cores.
+The network for action units stays as it is (``model.frozen``) or learns along. It is kept beside the grader, as
+``runs/palsy/au``, from where reading takes it. ``smoke`` runs in under a minute on anything, ``small`` is for two
+cores.
 """
 
 from __future__ import annotations
@@ -174,6 +175,12 @@ def load_network(weights: str | Path) -> tuple[Any, str]:
     return checkpoint.load(weights, system=system, kind=of.Config, build=of.build)
 
 
+def network_of(weights: str | Path) -> str | Path:
+    """Weights of the network for action units that a grader stands on: beside its checkpoint, or the bundled ones."""
+    beside = Path(weights).parent / BESIDE
+    return beside if Path(weights).is_dir() and beside.is_dir() else "algrnet"
+
+
 def gather(folders: Sequence[str], *, size: int, progress: bool) -> tuple[list[View], list[Patient]]:
     """Views of all pictures in which a face is found, and the patients that have any.
 
@@ -251,9 +258,9 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     features = read()
     give_room(model, features, of["val"], part=config.healthy)
     table = scores(model, features, of["test"], rounds=config.rounds)
-    if not config.model.frozen:
-        system = checkpoint.system_of(config.au)
-        checkpoint.save(out.parent / "au", system=system, config=units, state=network.state_dict(), card=TUNED)
+    card_of_network = (KEPT if config.model.frozen else TUNED).format(name=name)
+    system = checkpoint.system_of(config.au)
+    checkpoint.save(out.parent / BESIDE, system=system, config=units, state=network.state_dict(), card=card_of_network)
     text = card(config, name, {split: len(some) for split, some in of.items()}, table)
     checkpoint.save(out, system="palsy", config=config.model, state=model.state_dict(), card=text)
     write_whole(out.parent / "scores.json", json.dumps([score.as_dict() for score in table], indent=1).encode())
@@ -274,15 +281,14 @@ def give_room(model: palsy.Palsy, features: Features, patients: Sequence[Patient
 
 
 def evaluate(
-    weights: str | Path, data: FaceData, *, split: str = "test", limit: int | None = None, rounds: int = 1000,
-    au: str = "algrnet",
-) -> list[Score]:  # fmt: skip
+    weights: str | Path, data: FaceData, *, split: str = "test", limit: int | None = None, rounds: int = 1000
+) -> list[Score]:
     """Grade the patients of a split and score the answers.
 
     Raises:
         SemeiaError: No patients in the split, or weights that cannot be had.
     """
-    network, _ = load_network(au)
+    network, _ = load_network(network_of(weights))
     model, _ = checkpoint.load(weights, system="palsy", kind=palsy.Config, build=palsy.build)
     views, patients = gather(data.faces, size=2 * network.config.image_size, progress=True)
     chosen = [patient for patient in patients if patient.split == split][:limit]
@@ -353,7 +359,11 @@ def card(config: Config, au: str, counts: dict[str, int], table: Sequence[Score]
     )  # fmt: skip
 
 
-TUNED = "# A network for action units that learned along with a palsy grader\n"
+BESIDE = "au"
+"""Folder of the network for action units, beside the grader's checkpoint."""
+
+KEPT = "# The network for action units {name}, as a palsy grader was trained on it\n"
+TUNED = "# The network for action units {name}, which learned along with a palsy grader\n"
 
 CARD = """# Facial palsy
 Grade I-VI, degree and weak side of a patient from pictures of requested movements, on top of the network for action
