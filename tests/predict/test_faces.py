@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from semeia import checkpoint, parts
-from semeia.predict import faces
+from semeia.predict import faces, units
 from semeia.records import Box, Face, SemeiaError
 from semeia.systems import qface
 
@@ -83,7 +83,7 @@ def test_a_picture_without_a_face_gives_an_empty_answer(reader):
 def test_many_faces_are_read_in_chunks_with_the_same_answer(reader, monkeypatch):
     crops = [np.full((32, 32, 3), value, np.uint8) for value in range(0, 250, 25)]
     whole = reader._predict(crops)
-    monkeypatch.setitem(faces.CHUNK, "cpu", 3)
+    monkeypatch.setitem(units.CHUNK, "cpu", 3)
     for name, value in reader._predict(crops).items():
         np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-5)
 

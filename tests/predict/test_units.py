@@ -6,10 +6,11 @@ import torch
 
 from semeia import checkpoint
 from semeia.predict.faces import FaceReader
-from semeia.predict.units import NETWORKS, UnitReader
+from semeia.predict.units import UnitReader
 from semeia.recipes import algrnet, mgrrnet
 from semeia.records import Box, Face, SemeiaError
 from semeia.systems import qface
+from semeia.unit_networks import NETWORKS
 
 TINY = qface.Config(image_size=32, taps=(0, 1, 2), backbone_width=48, backbone_depth=3, width=48, heads=4, hidden=64)
 RECIPES = {"algrnet": algrnet, "mgrrnet": mgrrnet}

@@ -20,6 +20,7 @@ from semeia.recipes import palsy as recipe
 from semeia.records import SemeiaError
 from semeia.systems import algrnet as network
 from semeia.systems import palsy
+from semeia.unit_networks import load_network, network_of
 
 EXERCISES = ("rest", "brow_raise", "smile")
 
@@ -85,8 +86,8 @@ def test_the_smoke_recipe_ends_with_a_grader_that_loads_and_a_card(folder, au, t
     card = (out / "card.md").read_text()
     for words in ("quadratic kappa", "hand-set", "not a medical device", "4 patients of patients"):
         assert words in card
-    assert recipe.network_of(out) == out.parent / "au"
-    assert recipe.network_of("palsy") == "algrnet"
+    assert network_of(out) == out.parent / "au"
+    assert network_of("palsy") == "algrnet"
     scores = recipe.evaluate(out, FaceData(faces=(str(folder),)), rounds=0)
     assert {score.metric for score in scores} >= {"healthy in grade I", "mean absolute error of the degree"}
 
@@ -95,8 +96,8 @@ def test_a_network_that_learns_along_is_kept_beside_the_grader(folder, au, tmp_p
     config = smoke(folder, au, tmp_path, copies=0, batch_size=2)
     config = replace(config, model=replace(config.model, frozen=False), fit=replace(config.fit, steps=2, warmup=0))
     recipe.train(config, progress=False)
-    tuned, _ = recipe.load_network(tmp_path / "au")
-    before, _ = recipe.load_network(au)
+    tuned, _ = load_network(tmp_path / "au")
+    before, _ = load_network(au)
     assert not torch.equal(tuned.trunk.branches.weight, before.trunk.branches.weight)
 
 
@@ -171,4 +172,4 @@ def test_folders_without_patients_to_train_are_refused(folder, au, tmp_path, pho
     with pytest.raises(SemeiaError, match="patients in the split 'train', found none"):
         recipe.train(smoke(tmp_path / "few", au, tmp_path / "run"), progress=False)
     with pytest.raises(SemeiaError, match="expected weights of algrnet or mgrrnet"):
-        recipe.load_network("qface")
+        load_network("qface")

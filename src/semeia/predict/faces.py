@@ -19,12 +19,9 @@ from semeia.media.images import find_images, read_image
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops.faces import aligned_matrix, crop, landmarks_68, upright_matrix
 from semeia.predict.onnx import use_engine
-from semeia.predict.units import UnitReader
+from semeia.predict.units import UnitReader, in_chunks
 from semeia.records import ActionUnit, Face, FaceReading, FileReading, Pose, Readings, SemeiaError
 from semeia.systems import qface
-
-CHUNK = {"cpu": 32, "cuda": 256}
-"""Crops in one forward pass by kind of device: where a card is no busier, and what a crowd takes in memory."""
 
 OnFile = Callable[[FileReading, np.ndarray | None], None]
 
@@ -142,14 +139,8 @@ class FaceReader:
 
     def _predict(self, crops: list[np.ndarray], *, maps: bool = False) -> dict[str, np.ndarray]:
         """Crops F x (S, S, 3) -> the model's answers as arrays with a first axis of F."""
-        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)  # (F, S, S, 3) -> (F, 3, S, S)
-        kind = self.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.bf16):
-            chunks = [
-                self.model.predict(part.to(self.device).float() / 255, maps=maps)
-                for part in batch.split(CHUNK.get(kind, CHUNK["cpu"]))
-            ]
-        return {name: torch.cat([c[name] for c in chunks]).float().cpu().numpy() for name in chunks[0]}
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return in_chunks(self.model.predict, crops, self.device, maps=maps)
 
     def _reading(self, face: Face, answers: dict[str, np.ndarray], i: int) -> FaceReading:
         """Row ``i`` of the answers as a record."""

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from semeia import checkpoint
 from semeia.data.formats import palsy as layout
@@ -25,10 +24,10 @@ from semeia.ops import palsy_scales as scales
 from semeia.ops.faces import crop, upright_matrix
 from semeia.patients import Features, View, batch_of, even_features, views_of
 from semeia.predict.faces import pick_device
-from semeia.predict.units import UnitReader
-from semeia.recipes.palsy import network_of
+from semeia.predict.units import UnitReader, in_chunks
 from semeia.records import PalsyMovement, PalsyReading, SemeiaError
 from semeia.systems import palsy, qface
+from semeia.unit_networks import network_of
 
 TURNED = 20.0
 """Degrees of yaw or pitch up to which the sides of a face are compared: perspective makes them uneven. [own]"""
@@ -127,8 +126,7 @@ class PalsyReader:
             return np.zeros((0, 3))
         size, margin = self.pose.config.image_size, self.pose.config.margin_upright
         crops = [crop(v.image, upright_matrix(v.landmarks, size, margin=margin), size=size) for v in views]
-        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)  # (n, S, S, 3) -> (n, 3, S, S)
-        return self.pose.predict(batch.float() / 255)["pose"].numpy()
+        return in_chunks(self.pose.predict, crops, self.pose.mean.device)["pose"]
 
     def _movements(
         self, views: Sequence[View], features: Features, severity: np.ndarray, *, weak: str

@@ -5,23 +5,30 @@ Shapes      F faces   S side of a crop   N units
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from semeia import checkpoint
 from semeia.ops.faces import aligned_matrix, crop, landmarks_68
-from semeia.records import ActionUnit, Face, SemeiaError
-from semeia.systems import algrnet, mgrrnet
+from semeia.records import ActionUnit, Face
+from semeia.unit_networks import load_network
 
-NETWORKS: dict[str, ModuleType] = {"algrnet": algrnet, "mgrrnet": mgrrnet}
-"""Systems that read action units alone."""
+CHUNK = {"cpu": 32, "cuda": 256}
+"""Crops in one forward pass by kind of device: where a card is no busier, and what a crowd takes in memory."""
 
-CHUNK = 32  # crops in one forward pass
+
+def in_chunks(
+    predict: Callable[..., dict[str, Tensor]], crops: Sequence[np.ndarray], device: torch.device, **options: Any
+) -> dict[str, np.ndarray]:
+    """Answers of a model to crops F x (S, S, 3) uint8, at least one, as float32 arrays with a first axis of F."""
+    batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)  # (F, S, S, 3) -> (F, 3, S, S)
+    parts = batch.split(CHUNK.get(device.type, CHUNK["cpu"]))
+    chunks = [predict(part.to(device).float() / 255, **options) for part in parts]
+    return {name: torch.cat([c[name] for c in chunks]).float().cpu().numpy() for name in chunks[0]}
 
 
 class UnitReader:
@@ -42,13 +49,9 @@ class UnitReader:
         """Load bundled weights by name, or a checkpoint folder of your own by path; either says which system it is.
 
         Raises:
-            SemeiaError: The weights do not exist, do not fit, or are of a system that is none of ``NETWORKS``.
+            SemeiaError: The weights do not exist, do not fit, or are of another kind of system.
         """
-        system = checkpoint.system_of(weights)
-        if system not in NETWORKS:
-            raise SemeiaError(f"{weights}: expected weights of {' or '.join(NETWORKS)}, found those of {system!r}")
-        of = NETWORKS[system]
-        model, name = checkpoint.load(weights, system=system, kind=of.Config, build=of.build)
+        model, name = load_network(weights)
         return cls(model, weights=name, device=device)
 
     def crop(self, image: np.ndarray, face: Face) -> np.ndarray:
@@ -59,9 +62,7 @@ class UnitReader:
 
     def predict(self, crops: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """The network's answers to crops F x (S, S, 3), at least one, as arrays with a first axis of F."""
-        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)  # (F, S, S, 3) -> (F, 3, S, S)
-        chunks = [self.model.predict(part.to(self.device).float() / 255) for part in batch.split(CHUNK)]
-        return {name: torch.cat([c[name] for c in chunks]).cpu().numpy() for name in chunks[0]}
+        return in_chunks(self.model.predict, crops, self.device)
 
     def read(self, crops: Sequence[np.ndarray]) -> list[dict[str, ActionUnit]]:
         """The action units of each face, from crops F x (S, S, 3), at least one."""

@@ -38,11 +38,10 @@ from semeia.nn.face_finder import FaceFinder
 from semeia.ops.palsy_scales import GRADES
 from semeia.patients import Features, View, batch_of, even_features, features_of, views_of
 from semeia.records import SemeiaError
-from semeia.systems import algrnet, mgrrnet, palsy
+from semeia.systems import palsy
 from semeia.train.loop import Fit, fit
 from semeia.train.optimisers import adamw
-
-NETWORKS = {"algrnet": algrnet, "mgrrnet": mgrrnet}
+from semeia.unit_networks import BESIDE, load_network, network_of
 
 CLEAR = 0.4
 """Degree from which the weak side is asked for."""
@@ -160,25 +159,6 @@ def labels_of(patients: Sequence[Patient]) -> dict[str, Tensor]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def load_network(weights: str | Path) -> tuple[Any, str]:
-    """A network for action units in evaluation mode, and the name of its weights.
-
-    Raises:
-        SemeiaError: The weights do not exist, do not fit, or are of another kind of system.
-    """
-    system = checkpoint.system_of(weights)
-    if system not in NETWORKS:
-        raise SemeiaError(f"{weights}: expected weights of {' or '.join(NETWORKS)}, found those of {system!r}")
-    of: Any = NETWORKS[system]
-    return checkpoint.load(weights, system=system, kind=of.Config, build=of.build)
-
-
-def network_of(weights: str | Path) -> str | Path:
-    """Weights of the network for action units that a grader stands on: beside its checkpoint, or the bundled ones."""
-    beside = Path(weights).parent / BESIDE
-    return beside if Path(weights).is_dir() and beside.is_dir() else "algrnet"
 
 
 def gather(folders: Sequence[str], *, size: int, progress: bool) -> tuple[list[View], list[Patient]]:
@@ -358,9 +338,6 @@ def card(config: Config, au: str, counts: dict[str, int], table: Sequence[Score]
         seed=config.fit.seed, healthy=f"{config.healthy:.0%}", table=score_table(table),
     )  # fmt: skip
 
-
-BESIDE = "au"
-"""Folder of the network for action units, beside the grader's checkpoint."""
 
 KEPT = "# The network for action units {name}, as a palsy grader was trained on it\n"
 TUNED = "# The network for action units {name}, which learned along with a palsy grader\n"
