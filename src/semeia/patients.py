@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,8 @@ def _images(file: PalsyFile, frames: int) -> Iterator[tuple[int | None, np.ndarr
         end = file.end if file.end is not None else video.seconds or start + 1.0
         first, last = start + (end - start) / 4, end - (end - start) / 4
         rate = frames / max(last - first, 1e-3)
-        wanted = (frame for frame in video.frames(fps=min(rate, 30.0)) if first <= frame.time <= last)
-        for frame in islice(wanted, frames):
+        until = takewhile(lambda frame: frame.time <= last, video.frames(fps=min(rate, 30.0)))
+        for frame in islice((frame for frame in until if frame.time >= first), frames):
             yield frame.number, frame.image
 
 

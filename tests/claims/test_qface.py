@@ -8,9 +8,10 @@ import pytest
 
 from semeia import claims
 from semeia.claims import qface
+from semeia.configurations import flat
 from semeia.ledger import running
 from semeia.ledger.claims import Setting
-from semeia.ledger.matching import check_arm, flat
+from semeia.ledger.matching import check_arm
 from semeia.ledger.rows import read
 from semeia.ledger.verdicts import judge
 from semeia.recipes import qface as recipe

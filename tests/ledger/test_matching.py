@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from semeia.configurations import flat
 from semeia.ledger.claims import Arm, Setting, Size
-from semeia.ledger.matching import check_arm, check_sizes, digest, flat, matched
+from semeia.ledger.matching import check_arm, check_sizes, digest, matched
 from semeia.records import SemeiaError
 
 

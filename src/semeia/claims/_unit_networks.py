@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from semeia.ledger.claims import Measured, Metric, Setting, Size
+from semeia.claims.qface import changed, face_data
+from semeia.ledger.claims import Measured, Metric, Setting
 from semeia.ledger.matching import matched
 from semeia.metrics import face_sums
 
@@ -16,11 +17,6 @@ SIDES = Metric("sides of action units, mean F1", ("sides",), face_sums.side_f1, 
 
 CHOSEN_ON = 400
 """Images of the split ``val`` that thresholds are chosen on."""
-
-
-def changed(config: Any, **changes: Any) -> Any:
-    """The configuration with other values in its model."""
-    return replace(config, model=replace(config.model, **changes))
 
 
 def as_large(config: Any, *, like: Any, field: str, count: Callable[[Any], int]) -> Any:
@@ -45,8 +41,6 @@ def setting_of(recipe: Any, setting: Setting, *, small: dict[str, Any], images: 
         small: Fields of the model at the scale ``small``.
         images: Read of the test.
     """
-    from semeia.claims.qface import face_data
-
     if setting.scale == "smoke":
         config = recipe.smoke()
         how = replace(config.fit, steps=2, warmup=1)
@@ -58,18 +52,6 @@ def setting_of(recipe: Any, setting: Setting, *, small: dict[str, Any], images: 
         how = config.fit
     how = replace(how, seed=setting.seed, out=str(setting.out), eval_every=how.steps, save_every=min(200, how.steps))
     return replace(config, data=face_data(setting.data), validate=8, rounds=0, fit=how)
-
-
-def size_of(model: Any, *, side: int) -> Size:
-    """Parameters of a model, and operations to read one crop, as torch counts them."""
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    model = model.eval().requires_grad_(False)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model.predict(torch.zeros(1, 3, side, side))
-    return Size(sum(p.numel() for p in model.parameters()), int(counter.get_total_flops()))
 
 
 def measure_by(system: str, recipe: Any, of: Any) -> Callable[[Any, frozenset[str]], Measured]:
@@ -114,5 +96,5 @@ def about(network: str, units: Sequence[str], size: int) -> str:
     return f"""Trained and tested on the face world (`semeia make faces worlds/faces --count 26600 --seed 1`): rendered
 faces, labelled by construction. At scale `small` all arms of {network} read {", ".join(units)}
 in crops of {size} pixels and train for 400 steps of 32 crops from random weights; thresholds are chosen on {CHOSEN_ON}
-faces of `val`, and 1,000 faces of `test` are read. Arms have like parameter counts: what an arm lacks, a width gives
-back. Scale `full` is the recipe `paper` on data of your own."""
+faces of `val`, and 1,000 faces of `test` are read. Arms have like parameter counts: what stands in for
+a part is as large. Scale `full` is the recipe `paper` on data of your own."""

@@ -13,7 +13,7 @@ taken away here on its own; then they are added one after the other:
     baseline        fixed regions, no relation, no fusion
     related         baseline with the skip-BiLSTM; with fusion and refining it is ``fixed``
 
-The palsy claims (C5, C6) stand in ``claims.palsy``. Margins and metrics were written down before anything was run.
+The palsy claims (C5, C6) are not declared yet. Margins and metrics were written down before anything was run.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from semeia.claims import _unit_networks as shared
-from semeia.claims._unit_networks import SIDES, UNITS, as_large, changed
+from semeia.claims._unit_networks import SIDES, UNITS, as_large
+from semeia.claims.qface import changed
 from semeia.ledger.claims import Arm, Claim, Ledger, Measured, Setting, Size
+from semeia.ledger.matching import counted
 
 if TYPE_CHECKING:
     from semeia.recipes.algrnet import Config
@@ -52,12 +54,12 @@ def _built(model: algrnet.Config) -> algrnet.ALGRNet:
 
 
 def arm(name: str, words: str, *, by: tuple[str, ...] = (), **changes: Any) -> Arm:
-    """An arm that changes its model; widths ``by`` which it is as large as the full one, the last one most exactly."""
+    """An arm that changes its model; each width of ``by`` makes what stands in for a part as large as that part."""
 
     def make(config: Config) -> Config:
         made = changed(config, **changes)
         for field in by:
-            # The part that stands in for another is as large as that other, in a model that else has all parts.
+            # Found with all other parts in place.
             part = {f: v for f, v in changes.items() if f == PART_OF[field]}
             width = getattr(as_large(changed(config, **part), like=config, field=field, count=parameters).model, field)
             made = changed(made, **{field: width})
@@ -120,7 +122,10 @@ def base(setting: Setting) -> Config:
 
 def size(config: Config) -> Size:
     """Of the model of a configuration."""
-    return shared.size_of(_built(config.model), side=config.model.image_size)
+    import torch
+
+    side = config.model.image_size
+    return counted(_built(config.model), lambda model: model.predict(torch.zeros(1, 3, side, side)))
 
 
 def measure(config: Config, columns: frozenset[str]) -> Measured:

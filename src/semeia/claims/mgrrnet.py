@@ -23,8 +23,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from semeia.claims import _unit_networks as shared
-from semeia.claims._unit_networks import SIDES, UNITS, changed
+from semeia.claims._unit_networks import SIDES, UNITS
+from semeia.claims.qface import changed
 from semeia.ledger.claims import Arm, Claim, Ledger, Measured, Setting, Size
+from semeia.ledger.matching import counted
 
 if TYPE_CHECKING:
     from semeia.recipes.mgrrnet import Config
@@ -95,9 +97,12 @@ def base(setting: Setting) -> Config:
 
 def size(config: Config) -> Size:
     """Of the model of a configuration."""
+    import torch
+
     from semeia.systems import mgrrnet
 
-    return shared.size_of(mgrrnet.build(config.model), side=config.model.image_size)
+    side = config.model.image_size
+    return counted(mgrrnet.build(config.model), lambda model: model.predict(torch.zeros(1, 3, side, side)))
 
 
 def measure(config: Config, columns: frozenset[str]) -> Measured:

@@ -23,12 +23,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from semeia.ledger.claims import Arm, Claim, Grid, Ledger, Measured, Metric, Setting, Size, Sums, Term
-from semeia.ledger.matching import matched
+from semeia.ledger.matching import counted, matched
 from semeia.metrics import face_sums
 from semeia.metrics.attention_use import apart, apart_by_chance
 from semeia.records import SemeiaError
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from semeia.face_sets import FaceData
     from semeia.recipes.qface import Config
     from semeia.systems import qface
+
+C = TypeVar("C")
 
 TASKS = {"expression": "expression", "action units": "action_units", "attributes": "attributes", "age": "age",
          "pose": "pose"}  # fmt: skip
@@ -80,9 +82,11 @@ DEPTHS = Metric("distance between depths, beyond chance", ("depths",), beyond_ch
 # Arms: each a change of the recipe's configuration
 
 
-def changed(config: Config, **changes: Any) -> Config:
-    """The configuration with other values in its model."""
-    return replace(config, model=replace(config.model, **changes))
+def changed(config: C, **changes: Any) -> C:
+    """A recipe's configuration with other values in its model."""
+    recipe: Any = config
+    made: C = replace(recipe, model=replace(recipe.model, **changes))
+    return made
 
 
 def as_large(config: Config, *, like: Config) -> Config:
@@ -235,16 +239,11 @@ def parameters(model: qface.Config) -> int:
 
 
 def size(config: Config) -> Size:
-    """Parameters, and operations to read one crop: products of matrices and convolutions, as torch counts them."""
+    """Parameters, and operations to read one crop."""
     import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
 
-    # The counter follows gradients where there are any, and the model's reader makes none.
-    model, side = _built(config.model).eval().requires_grad_(False), config.model.image_size
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model.raw(torch.zeros(1, 3, side, side))
-    return Size(parameters(config.model), int(counter.get_total_flops()))
+    side = config.model.image_size
+    return counted(_built(config.model), lambda model: model.raw(torch.zeros(1, 3, side, side)))
 
 
 def _built(model: qface.Config) -> qface.QFace:

@@ -301,6 +301,21 @@ def positive_units(folder: Faces, vocabulary: Vocabulary) -> np.ndarray:
     return np.where(np.isnan(occurrence), intensity >= PRESENT, occurrence == 1)
 
 
+def positive_rates(sets: Sequence[FaceSet], vocabulary: Vocabulary) -> np.ndarray:
+    """(K,) share of positives of each unit as it is drawn in training, NaN where nobody labelled it.
+
+    Faces that are not labelled with a unit do not count for it.
+    """
+    positives, labelled = np.zeros(len(vocabulary.action_units)), np.zeros(len(vocabulary.action_units))
+    for s in sets:
+        rows = s.folder.select(s.split)
+        drawn = rarity_weights(s.folder, rows, vocabulary) if s.balance == "au" else np.ones(len(rows))
+        weight = s.share * drawn / drawn.sum()
+        positives += weight @ positive_units(s.folder, vocabulary)[rows]
+        labelled += weight @ labelled_units(s.folder, vocabulary)[rows]
+    return np.divide(positives, labelled, out=np.full_like(positives, np.nan), where=labelled > 0)
+
+
 def labelled_units(folder: Faces, vocabulary: Vocabulary) -> np.ndarray:
     """(all faces, K) whether anything is known of each unit's presence."""
     columns = [folder.columns.matrix([f"{name}_{what}" for name in vocabulary.action_units]) for what in "cr"]

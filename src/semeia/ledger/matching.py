@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from semeia.configurations import flat
 from semeia.ledger.claims import Arm, Claim, Size
 from semeia.records import SemeiaError
 
@@ -20,16 +20,6 @@ PLACES = ("data", "test_data", "other_data", "prior")
 
 UNRELATED = ("fit.out", "fit.seed", "fit.log_every", "fit.eval_every", "fit.save_every", "workers")
 """Fields that do not decide what is learned, or that the ledger sets itself."""
-
-
-def flat(config: Any) -> dict[str, Any]:
-    """Fields of a configuration and of the configurations in it, by dotted name."""
-    found: dict[str, Any] = {}
-    for each in fields(config):
-        value = getattr(config, each.name)
-        inner = flat(value) if is_dataclass(value) else {"": value}
-        found |= {f"{each.name}.{name}" if name else each.name: item for name, item in inner.items()}
-    return found
 
 
 def digest(config: Any) -> str:
@@ -115,3 +105,19 @@ def matched(count: Callable[[int], int], target: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle) <= target else (low, middle)
     return min(low, high, key=lambda width: abs(count(width) - target))
+
+
+def counted(model: Any, read: Callable[[Any], object]) -> Size:
+    """Parameters of a model, and what it costs to read: products of matrices and convolutions, as torch counts them.
+
+    Args:
+        model: A module; put into evaluation mode and without gradients, which the counter would follow.
+        read: Has the model read one sample.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = model.eval().requires_grad_(False)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        read(model)
+    return Size(sum(p.numel() for p in model.parameters()), int(counter.get_total_flops()))

@@ -85,9 +85,12 @@ class UnitTrunk(nn.Module):
             at = unit_centres(points.detach().float(), self.units)
         return at, torch.full_like(at, SPREAD)
 
-    def features(self, stem: Tensor, centres: Tensor, spreads: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of each unit's sides ``(B, N, 2, D)``, and of the unit ``(B, N, D)``."""
-        sides = self.branches(self.regions(stem, centres, spreads))
+    def features(
+        self, stem: Tensor, centres: Tensor, spreads: Tensor, *, shape: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Features of each unit's sides ``(B, N, 2, D)``, and of the unit ``(B, N, D)``; ``shape`` weighs regions."""
+        regions = self.regions(stem, centres, spreads)
+        sides = self.branches(regions if shape is None else shape(regions))
         return sides, self.together(sides.flatten(2))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,16 @@ import torch
 from accelerate import PartialState
 
 from semeia import checkpoint
+from semeia.configurations import flat
 from semeia.data.augment import Augmentation
 from semeia.data.feeds import (
     Balance,
     FaceFeed,
     FaceSet,
     crop_matrix,
-    labelled_units,
     landmarks_of,
     mixture,
-    positive_units,
-    rarity_weights,
+    positive_rates,
 )
 from semeia.evaluate import SUMMARIES, Score, score_table
 from semeia.face_sets import FaceData, data_flags, open_faces, open_split, with_split
@@ -111,7 +110,7 @@ def learn(
         adopt_units(model, other, units=model.config.action_units, others=other.config.action_units)
     else:
         model.trunk.landmarks.usual.copy_(usual_points(_placed(sets, config.model)))
-    model.unit_weight.copy_(torch.from_numpy(unit_weights(rates(sets, config.model))))
+    model.unit_weight.copy_(torch.from_numpy(unit_weights(positive_rates(sets, vocabulary(config.model)))))
     feed = FaceFeed(
         sets, batch_size=config.batch_size, image_size=config.model.image_size, vocabulary=vocabulary(config.model),
         augmentation=config.augmentation, aligned=1.0, margins=(config.model.margin, config.model.margin),
@@ -152,19 +151,6 @@ def score(
     """
     model: Any = checkpoint.load(weights, system=system, kind=kind, build=build)[0]
     return evaluate_units(model, open_split(data, split), split=split, limit=limit, rounds=rounds)
-
-
-def rates(sets: Sequence[FaceSet], model: Any) -> np.ndarray:
-    """(N,) positive rate of each unit as it is drawn in training; NaN where nobody labelled it."""
-    names = vocabulary(model)
-    positives, labelled = np.zeros(len(names.action_units)), np.zeros(len(names.action_units))
-    for s in sets:
-        rows = s.folder.select(s.split)
-        drawn = rarity_weights(s.folder, rows, names) if s.balance == "au" else np.ones(len(rows))
-        weight = s.share * drawn / drawn.sum()
-        positives += weight @ positive_units(s.folder, names)[rows]
-        labelled += weight @ labelled_units(s.folder, names)[rows]
-    return np.divide(positives, labelled, out=np.full_like(positives, np.nan), where=labelled > 0)
 
 
 def _placed(sets: Sequence[FaceSet], model: Any) -> np.ndarray:
@@ -210,10 +196,10 @@ def card(
 
 def trained_by(config: Any, *, system: str, small: Any) -> str:
     """The command that trains these weights from the scale ``small``: the data, and every field that differs."""
-    usual = fields_of(small)
+    usual = flat(small)
     flags = {
         name: value
-        for name, value in fields_of(config).items()
+        for name, value in flat(config).items()
         if value != usual[name] and not name.startswith("data.") and name != "fit.out"
     }
     if config.init is not None:
@@ -223,16 +209,6 @@ def trained_by(config: Any, *, system: str, small: Any) -> str:
         for name, value in flags.items()
     ]
     return " ".join([f"semeia train {system}", data_flags(config.data), *named, f"--out runs/{system}"])
-
-
-def fields_of(config: Any) -> dict[str, Any]:
-    """Fields of a configuration and of those in it, by dotted name."""
-    found: dict[str, Any] = {}
-    for each in fields(config):
-        value = getattr(config, each.name)
-        inner = fields_of(value) if is_dataclass(value) else {"": value}
-        found |= {f"{each.name}.{name}" if name else each.name: item for name, item in inner.items()}
-    return found
 
 
 CARD = """# {title}

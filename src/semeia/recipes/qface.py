@@ -27,7 +27,7 @@ from accelerate import PartialState
 
 from semeia import checkpoint
 from semeia.data.augment import Augmentation
-from semeia.data.feeds import Balance, FaceFeed, FaceSet, labelled_units, mixture, positive_units, rarity_weights
+from semeia.data.feeds import Balance, FaceFeed, FaceSet, mixture, positive_rates
 from semeia.data.formats.face_files import Faces
 from semeia.data.formats.faces import FaceFolder, read_manifest
 from semeia.evaluate import ERROR, MEAN_BP4D, SUMMARIES, Score, calibrate, evaluate_faces, score_table, vocabulary
@@ -225,15 +225,7 @@ def rarity(sets: Sequence[FaceSet], model: qface.Config, *, power: float = 0.5) 
 
     Faces that are not labelled with a unit do not count for it; a unit that nobody labelled weighs 1.
     """
-    names = vocabulary(model)
-    positives, labelled = np.zeros(len(names.action_units)), np.zeros(len(names.action_units))
-    for s in sets:
-        rows = s.folder.select(s.split)
-        drawn = rarity_weights(s.folder, rows, names) if s.balance == "au" else np.ones(len(rows))
-        weight = s.share * drawn / drawn.sum()
-        positives += weight @ positive_units(s.folder, names)[rows]
-        labelled += weight @ labelled_units(s.folder, names)[rows]
-    share = np.divide(positives, labelled, out=np.full_like(positives, 0.5), where=labelled > 0).clip(1e-3, 1)
+    share = np.nan_to_num(positive_rates(sets, vocabulary(model)), nan=0.5).clip(1e-3, 1)
     return (((1 - share) / share) ** power).clip(0.5, 4).astype(np.float32)
 
 

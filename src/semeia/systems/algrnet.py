@@ -360,11 +360,7 @@ class ALGRNet(Task):
         """
         seen = self.trunk(image)
         centres, spreads, moved = self.adapt(seen, *self.trunk.centres(seen.points))
-        regions = self.trunk.regions(seen.stem, centres, spreads)
-        if self.shape is not None:
-            regions = self.shape(regions)
-        sides = self.trunk.branches(regions)
-        together = self.trunk.together(sides.flatten(2))
+        sides, together = self.trunk.features(seen.stem, centres, spreads, shape=self.shape)
         units = self.relation(together)
         refined = self.fusion(units) if self.places is None else self.fusion(units, self.places(seen.stem))
         return {

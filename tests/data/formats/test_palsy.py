@@ -148,7 +148,7 @@ def test_a_part_of_a_clip_stands_in_one_row(tmp_path):
         (("P1,rest,,,,,,",), HEADER, "line 2: expected the place of a picture or clip below the folder, found ''"),
         (("P1,rest,../rest.png,,,,,",), HEADER, "line 2: expected the place of .* below the folder"),
         (("P1,rest,a\\..\\..\\rest.png,,,,,",), HEADER, "line 2: expected the place of .* below the folder"),
-        (("P1,rest,/tmp/rest.png,,,,,",), HEADER, "line 2: expected the place of .* below the folder"),
+        (("P1,rest,/photos/rest.png,,,,,",), HEADER, "line 2: expected the place of .* below the folder"),
         (("P1,rest,C:\\rest.png,,,,,",), HEADER, "line 2: expected the place of .* below the folder"),
         (("P1,rest,a\0b.png,,,,,",), HEADER, "line 2: expected "),
         (("P1,rest,./Palsy.csv,,,,,",), HEADER, "line 2: expected the place of .* below the folder"),
