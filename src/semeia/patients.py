@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semeia.data.augment import Augmentation, develop, jittered, sample_jitter
+from semeia.data.augment import Augmentation, cover, develop, jittered, sample_jitter
 from semeia.data.formats.face_files import PICTURES
 from semeia.data.formats.palsy import PalsyFile
 from semeia.media.images import read_image
@@ -33,6 +33,9 @@ ROOM = 0.45
 """Margin of a view: crops are cut out of it at any jitter."""
 
 ORDER = tuple(EXERCISES)
+
+EYES = (slice(42, 48), slice(36, 42))
+"""Landmarks of the subject's left and right eye (iBUG, as seen in the picture)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ class View:
         """The view of the mirrored face."""
         landmarks = (self.landmarks * [-1, 1] + [self.image.shape[1], 0])[FLIP_68]
         return View(self.file, self.image[:, ::-1].copy(), landmarks, self.frame)
+
+    def covered(self, side: int, rng: np.random.Generator) -> View:
+        """The view with something before the subject's left (0) or right (1) eye."""
+        return replace(self, image=cover(self.image, self.landmarks[EYES[side]], rng))
 
     def crop(self, size: int, margin: float) -> np.ndarray:
         """The aligned crop (S, S, 3) that a network for action units reads."""
@@ -117,6 +124,8 @@ class Features:
     """(n, M, 2)."""
     exercise: Tensor
     """(n,) places in ``EXERCISES``."""
+    regions: Tensor
+    """(n, N, 2, 4) where each side was read: x, y and standard deviations along both, as parts of the crop."""
 
 
 @torch.no_grad()
@@ -135,7 +144,7 @@ def features_of(
         done: Told how many are done.
     """
     config, device = reader.config, reader.unit_threshold.device
-    sides, intensity = [], []
+    sides, intensity, regions = [], [], []
     for start in range(0, len(views), batch_size):
         part = views[start : start + batch_size]
         crops = [
@@ -149,13 +158,17 @@ def features_of(
         answers = reader.heads.answers(reader.heads(known["refined"], known["sides"], known["together"]))
         sides.append(known["sides"].float().cpu())
         intensity.append(answers["au_sides"].float().cpu())
+        regions.append(torch.cat([known["centres"], known["spreads"]], -1).float().cpu())
         done(start + len(part))
-    return Features(
-        torch.cat(sides),
-        torch.cat(intensity),
-        torch.from_numpy(np.stack([view.measures for view in views])).float(),
-        torch.tensor([ORDER.index(view.file.exercise) for view in views]),
-    )
+    return replace(unread(views), sides=torch.cat(sides), intensity=torch.cat(intensity), regions=torch.cat(regions))
+
+
+def unread(views: Sequence[View]) -> Features:
+    """Views without what a network says of them: features of no units."""
+    none = torch.zeros(len(views), 0, 2)
+    measures = torch.from_numpy(np.stack([view.measures for view in views])).float()
+    exercise = torch.tensor([ORDER.index(view.file.exercise) for view in views])
+    return Features(none[..., None], none, measures, exercise, none[..., None])
 
 
 def even_features(reader: Any, views: Sequence[View], *, batch_size: int = 32) -> Features:

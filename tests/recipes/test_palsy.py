@@ -17,6 +17,7 @@ from semeia.nn.face_finder import FaceFinder
 from semeia.ops.face_regions import FLIP_49, FORTY_NINE
 from semeia.recipes import algrnet
 from semeia.recipes import palsy as recipe
+from semeia.recipes._palsy_patients import Gathered, Patient, PatientFeed
 from semeia.records import SemeiaError
 from semeia.systems import algrnet as network
 from semeia.systems import palsy
@@ -69,8 +70,8 @@ def au(tmp_path_factory):
 
 def noise(count):
     """Features of views that show nothing."""
-    shapes = ((1, 2, 3), (1, 2), (4, 2))
-    return patients.Features(*(torch.rand(count, *shape) for shape in shapes), torch.zeros(count).long())
+    sides, intensity, measures, regions = (torch.rand(count, *s) for s in ((1, 2, 3), (1, 2), (4, 2), (1, 2, 4)))
+    return patients.Features(sides, intensity, measures, torch.zeros(count).long(), regions)
 
 
 def smoke(folder, au, out, **changes):
@@ -105,23 +106,52 @@ def test_healthy_patients_are_given_the_room_that_they_need():
     torch.manual_seed(0)
     model = palsy.Palsy(palsy.Config(action_units=("AU12",), width=3, encoder=4))
     torch.nn.init.constant_(model.levels.first, -3.0)  # all leave grade I
-    views = patients.Features(
-        torch.rand(20, 1, 2, 3), torch.rand(20, 1, 2), torch.rand(20, 4, 2), torch.zeros(20).long()
-    )
-    people = [recipe.Patient(f"p{i}", 0, -1, 0.0, "val", (i,)) for i in range(20)]
+    views = noise(20)
+    people = [Patient(f"p{i}", 0, -1, 0.0, "val", (i,)) for i in range(20)]
     batch = patients.batch_of(views, [person.places for person in people])
     assert (model.eval().predict(batch)["grade"] > 0).all()
     recipe.give_room(model, views, people, part=0.9)
     assert 0.85 <= (model.predict(batch)["grade"] == 0).float().mean() <= 0.95
 
 
+def test_no_more_seen_eyes_than_allowed_are_taken_for_covered():
+    torch.manual_seed(0)
+    model = palsy.Palsy(palsy.Config(action_units=("AU12",), width=3, encoder=4))
+    views = noise(200)
+    people = [Patient(f"p{i}", 0, -1, 0.0, "val", (i,)) for i in range(200)]
+    recipe.leave_eyes(model, views, people, part=0.9)
+    assert (model.covered(views.sides) > 0).float().mean() == pytest.approx(0.1, abs=0.005)
+
+
+def test_covered_eyes_are_learned_where_features_tell_them(monkeypatch):
+    torch.manual_seed(0)
+    model = palsy.Palsy(palsy.Config(action_units=("AU07",), width=8, encoder=4))
+    plain = torch.randn(100, 1, 2, 8)
+    views = noise(100)
+
+    def covered(network, views, places, rng, how=None):
+        which = rng.integers(2, size=len(places))
+        sides = plain[places].clone()
+        sides[torch.arange(len(places)), 0, torch.from_numpy(which), 0] += 9
+        return sides, which
+
+    monkeypatch.setattr(recipe, "with_covers", covered)
+    monkeypatch.setattr(recipe, "features_of", lambda network, part, how, rng: replace(views, sides=plain))
+    people = [Patient(f"p{i}", 0, -1, 0.0, "train", (i,)) for i in range(100)]
+    grader, seen = recipe.Grader(model, None, views), Gathered(list(range(100)), people)
+    recipe.learn_covers(grader, seen, how=None, most=100, rng=np.random.default_rng(0))
+    assert not model.eye.weight.requires_grad
+    sides, which = covered(None, None, range(100), np.random.default_rng(1))
+    found = model.covered(sides) > 0
+    assert found[torch.arange(100), torch.from_numpy(which)].float().mean() > 0.95
+    assert found[torch.arange(100), torch.from_numpy(1 - which)].float().mean() < 0.05
+
+
 def test_batches_are_functions_of_their_number_with_grades_alike(folder):
-    views = patients.Features(
-        torch.rand(60, 1, 2, 3), torch.rand(60, 1, 2), torch.rand(60, 4, 2), torch.zeros(60).long()
-    )
-    people = [recipe.Patient(f"p{i}", 0 if i < 17 else i - 16, -1, 0.0, "train", (3 * i, 3 * i + 1, 3 * i + 2))
+    views = noise(60)
+    people = [Patient(f"p{i}", 0 if i < 17 else i - 16, -1, 0.0, "train", (3 * i, 3 * i + 1, 3 * i + 2))
               for i in range(20)]  # fmt: skip
-    feed = recipe.PatientFeed(people, [views, views], batch_size=400, keep=0.5, seed=1)
+    feed = PatientFeed(people, [views, views], batch_size=400, keep=0.5, seed=1)
     first, again = feed.batch(3), feed.batch(3)
     assert all(torch.equal(first[name], again[name]) for name in first)
     shares = torch.bincount(first["grade"]).float() / 400

@@ -285,13 +285,37 @@ def occlude(image: np.ndarray, how: Augmentation, rng: np.random.Generator) -> n
     for _ in range(rng.integers(1, how.occluders, endpoint=True)):
         area = rng.uniform(0.1, 1.0) * how.occluded * len(image) ** 2
         draw = (_blob, _bar, _patch)[rng.integers(3)]
-        outline = draw(rng.uniform(0, len(image), 2), area, rng)
-        mask = Image.new("L", picture.size)
-        ImageDraw.Draw(mask).polygon([tuple(point) for point in outline], fill=255)
-        if rng.random() < 0.5:
-            mask = mask.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.0)))
-        picture.paste(_surface(len(image), rng), (0, 0), mask)
+        mask = _mask(picture.size, draw(rng.uniform(0, len(image), 2), area, rng))
+        _put_before(picture, mask, rng)
     return np.array(picture)
+
+
+def cover(image: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Put a thing before a picture (S, S, 3) uint8 that hides all of some points (P, 2) in it, as a plaster does."""
+    picture, corners = Image.fromarray(image), np.round(points).astype(int).clip(0, len(image) - 1)
+    middle = points.mean(0) + rng.normal(0, 0.15, 2) * np.ptp(points, axis=0)
+    area = rng.uniform(1.0, 4.0) * max(float(np.ptp(points[:, 0])), 2.0) ** 2
+    draw = (_blob, _bar, _patch)[rng.integers(3)]
+    while True:
+        mask = _mask(picture.size, draw(middle, area, rng))
+        if np.asarray(mask)[corners[:, 1], corners[:, 0]].all():
+            _put_before(picture, mask, rng)
+            return np.array(picture)
+        area *= 1.3
+
+
+def _mask(size: tuple[int, int], outline: np.ndarray) -> Image.Image:
+    """The inside of an outline (P, 2)."""
+    mask = Image.new("L", size, 0)
+    ImageDraw.Draw(mask).polygon([tuple(point) for point in outline], fill=255)
+    return mask
+
+
+def _put_before(picture: Image.Image, mask: Image.Image, rng: np.random.Generator) -> None:
+    """Fill a mask with a surface, at times with a soft edge; in place."""
+    if rng.random() < 0.5:
+        mask = mask.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.0)))
+    picture.paste(_surface(picture.width, rng), (0, 0), mask)
 
 
 def _blob(middle: np.ndarray, area: float, rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,7 @@
     semeia evaluate palsy --data worlds/palsy --weights runs/palsy/checkpoint
 
     pictures -> faces -> views, a few augmented copies of each read by the network for action units -> fit on patients
-    -> val patients -> how severe a healthy face may look -> test patients -> card and checkpoint
+    -> val patients -> how severe a healthy face may look, how covered a seen eye -> test patients -> card, checkpoint
 
 The network for action units stays as it is (``model.frozen``) or learns along. It is kept beside the grader, as
 ``runs/palsy/au``, from where reading takes it. ``smoke`` runs in under a minute on anything, ``small`` is for two
@@ -22,29 +22,32 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import PartialState
 from rich.progress import track
 from torch import Tensor
 
 from semeia import checkpoint
 from semeia.data.augment import Augmentation
-from semeia.data.formats import palsy as layout
 from semeia.evaluate import Score, score_table
 from semeia.face_sets import FaceData
 from semeia.files import write_whole
 from semeia.metrics import faces as metrics
 from semeia.metrics import grades
-from semeia.nn.face_finder import FaceFinder
 from semeia.ops.palsy_scales import GRADES
-from semeia.patients import Features, View, batch_of, even_features, features_of, views_of
+from semeia.patients import Features, View, batch_of, even_features, features_of, unread
+from semeia.recipes._palsy_patients import Gathered, Patient, PatientFeed, gather
 from semeia.records import SemeiaError
 from semeia.systems import palsy
 from semeia.train.loop import Fit, fit
 from semeia.train.optimisers import adamw
-from semeia.unit_networks import BESIDE, load_network, network_of
+from semeia.unit_networks import BESIDE, NETWORKS, load_network, network_of
 
 CLEAR = 0.4
 """Degree from which the weak side is asked for."""
+
+SHRINK = 1e-3
+"""Ridge on what tells covered eyes: there are hundreds of features."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ class Config:
     """``faces``: folders of patients in the layout of ``data.formats.palsy``."""
     au: str = "algrnet"
     """Weights of ALGRNet or MGRR-Net that it stands on, by name or folder."""
+    scratch: bool = False
+    """Start a network of that size from random weights instead: what a grader is without knowledge of units."""
+    few: int | None = None
+    """Most training patients of each folder; all by default."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """What is done to the pictures in training."""
     copies: int = 3
@@ -71,6 +78,10 @@ class Config:
     """AdamW's."""
     healthy: float = 0.97
     """Part of the healthy patients of ``val`` that must stay in grade I."""
+    seen: float = 0.995
+    """Part of the eyes of ``val`` that must not be taken for covered ones."""
+    covers: int = 2_000
+    """Most training pictures in which an eye is covered to learn that."""
     rounds: int = 1000
     """Of the bootstrap that gives the final table its intervals; 0 gives none."""
     fit: Fit = field(default_factory=Fit)
@@ -80,7 +91,7 @@ class Config:
 def smoke() -> Config:
     """A few steps: everything runs, nothing is learned."""
     how = Fit(steps=6, warmup=2, log_every=2, eval_every=6, save_every=3)
-    return Config(model=palsy.Config(encoder=8), copies=1, batch_size=4, rounds=10, fit=how)
+    return Config(model=palsy.Config(encoder=8), copies=1, batch_size=4, rounds=10, covers=20, fit=how)
 
 
 def small() -> Config:
@@ -99,99 +110,12 @@ SCALES = {"smoke": smoke, "small": small, "paper": paper}
 
 
 @dataclass(frozen=True)
-class Patient:
-    """One patient: name, labels, and the places of the views in a list. ``side`` 1: the subject's left is weak."""
+class Grader:
+    """A trained head, the network that it stands on, and what that reads in all views."""
 
-    name: str
-    grade: int
-    side: int
-    degree: float
-    split: str | None
-    places: tuple[int, ...]
-
-
-class PatientFeed:
-    """Batches of patients, drawn so that grades are about equally frequent; each batch is a function of its number.
-
-    Args:
-        patients: To draw from.
-        copies: Features of their views, one for each copy.
-        batch_size: Patients a batch.
-        keep: Part of the views that a batch sees.
-        seed: Of all randomness.
-        images: Of the views, for a network that learns along: makes crops (S, S, 3) from a place and a generator.
-    """
-
-    def __init__(
-        self, patients: Sequence[Patient], copies: Sequence[Features], *, batch_size: int, keep: float, seed: int,
-        images: Any = None,
-    ) -> None:  # fmt: skip
-        self.patients, self.copies, self.images = tuple(patients), tuple(copies), images
-        self.batch_size, self.keep, self.seed = batch_size, keep, seed
-        grade = np.array([patient.grade for patient in patients])
-        weight = 1 / np.bincount(grade + 1, minlength=len(GRADES) + 1)[grade + 1]
-        self.bounds = np.cumsum(weight / weight.sum())
-
-    def batch(self, index: int, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
-        """Batch number ``index`` of one rank."""
-        rng = np.random.default_rng((self.seed, index * world + rank))
-        chosen = [self.patients[i] for i in np.searchsorted(self.bounds, rng.random(self.batch_size) * self.bounds[-1])]
-        seen = []
-        for patient in chosen:
-            kept = [place for place in patient.places if rng.random() < self.keep]
-            seen.append(kept or [patient.places[rng.integers(len(patient.places))]])
-        batch = batch_of(self.copies[rng.integers(len(self.copies))], seen) | labels_of(chosen)
-        if self.images is not None:
-            longest = batch["shown"].shape[1]
-            crops = np.stack([[self.images((row + row[:1] * longest)[i], rng) for i in range(longest)] for row in seen])
-            del batch["sides"], batch["intensity"]
-            batch["image"] = torch.from_numpy(crops).permute(0, 1, 4, 2, 3).float() / 255
-        return batch
-
-
-def labels_of(patients: Sequence[Patient]) -> dict[str, Tensor]:
-    """Labels of a batch in the layout of ``systems.palsy``."""
-    return {
-        "grade": torch.tensor([patient.grade for patient in patients]),
-        "degree": torch.tensor([patient.degree for patient in patients]),
-        "side": torch.tensor([patient.side for patient in patients]),
-    }
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def gather(folders: Sequence[str], *, size: int, progress: bool) -> tuple[list[View], list[Patient]]:
-    """Views of all pictures in which a face is found, and the patients that have any.
-
-    Raises:
-        SemeiaError: No folder is given, one is wrong, a picture cannot be read, or nothing shows a face.
-    """
-    if not folders:
-        raise SemeiaError("palsy: expected at least one folder of patients (--data FOLDER), found none")
-    finder = FaceFinder()
-    views: list[View] = []
-    patients: list[Patient] = []
-    for folder in folders:
-        files = layout.read(folder)
-        places: dict[str, list[int]] = {}
-        for file in track(files, "finding faces", disable=not progress, transient=True):
-            for view in views_of(file, finder, size=size):
-                places.setdefault(file.patient, []).append(len(views))
-                views.append(view)
-        for name, theirs in layout.patients(files).items():
-            if name in places:
-                first = theirs[0]
-                patients.append(
-                    Patient(
-                        f"{folder}/{name}", -1 if first.grade is None else first.grade,
-                        {"left": 1, "right": 0}.get(first.side or "", -1),
-                        np.nan if first.degree is None else first.degree, first.split, tuple(places[name]),
-                    )
-                )  # fmt: skip
-    if not views:
-        raise SemeiaError(f"{', '.join(folders)}: expected faces in the pictures, found none; look at them")
-    return views, patients
+    model: palsy.Palsy
+    network: Any
+    features: Features
 
 
 def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path:
@@ -200,51 +124,89 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     Raises:
         SemeiaError: No data, no patients in the split ``train``, or weights that cannot be had.
     """
-    network, name = load_network(config.au)
-    units = network.config
-    config = replace(config, model=replace(config.model, action_units=units.action_units, width=units.width))
-    views, patients = gather(config.data.faces, size=2 * units.image_size, progress=progress)
-    of = {split: [p for p in patients if p.split == split] for split in ("train", "val", "test")}
-    if not of["train"]:
+    network, name = starting_network(config)
+    seen = gather(config.data.faces, size=2 * network.config.image_size, few=config.few, progress=progress)
+    grader = learn(config, network, seen, resume=resume, progress=progress)
+    out = Path(config.fit.out) / "checkpoint"
+    if not PartialState().is_main_process:
+        return out
+    table = [
+        *scores(grader.model, grader.features, seen.of("test"), rounds=config.rounds),
+        *cover_scores(grader, seen, split="test", rounds=config.rounds),
+    ]
+    card_of_network = (KEPT if config.model.frozen else TUNED).format(name=name)
+    checkpoint.save(
+        out.parent / BESIDE, system=checkpoint.system_of(config.au), config=network.config,
+        state=network.state_dict(), card=card_of_network,
+    )  # fmt: skip
+    text = card(config, name, {split: len(seen.of(split)) for split in ("train", "val", "test")}, table)
+    checkpoint.save(out, system="palsy", config=grader.model.config, state=grader.model.state_dict(), card=text)
+    write_whole(out.parent / "scores.json", json.dumps([score.as_dict() for score in table], indent=1).encode())
+    return out
+
+
+def starting_network(config: Config) -> tuple[Any, str]:
+    """The network for action units that a training begins with, in evaluation mode, and its name.
+
+    Raises:
+        SemeiaError: The weights cannot be had.
+    """
+    known, name = load_network(config.au)
+    if not config.scratch:
+        return known, name
+    torch.manual_seed(config.fit.seed)
+    fresh: Any = NETWORKS[checkpoint.system_of(config.au)].build(known.config)
+    fresh.trunk.landmarks.usual.copy_(known.trunk.landmarks.usual)  # where landmarks lie is no knowledge of units
+    return fresh.eval(), f"of the size of {name} from random weights"
+
+
+def learn(config: Config, network: Any, seen: Gathered, *, resume: bool = True, progress: bool = True) -> Grader:
+    """Fit the head on the patients of ``train``, and its steps on those of ``val``.
+
+    Args:
+        config: See ``Config``.
+        network: For action units, in evaluation mode; learns along unless it is frozen.
+        seen: All patients.
+        resume: Go on from the newest state.
+        progress: Show progress.
+
+    Raises:
+        SemeiaError: No patients in the split ``train``.
+    """
+    units, views, frozen = network.config, seen.views, config.model.frozen
+    if not seen.of("train"):
         raise SemeiaError(f"{', '.join(config.data.faces)}: expected patients in the split 'train', found none")
     rng = np.random.default_rng(config.fit.seed)
-    plain = even_features(network, views)
-    copies = [plain]
-    for _ in track(range(config.copies), "reading copies", disable=not progress, transient=True):
+    copies = [even_features(network, views) if frozen else unread(views)]
+    for _ in track(range(config.copies if frozen else 0), "reading copies", disable=not progress, transient=True):
         copies.append(features_of(network, views, how=config.augmentation, rng=rng))
     torch.manual_seed(config.fit.seed)
-    model = palsy.Palsy(config.model, network)
+    width = replace(config.model, action_units=units.action_units, width=units.width)
+    model = palsy.Palsy(width, network)
 
     def image(place: int, rng: np.random.Generator) -> np.ndarray:
         return views[place].changed(units.image_size, units.margin, config.augmentation, rng)
 
     feed = PatientFeed(
-        of["train"], copies, batch_size=config.batch_size, keep=config.keep, seed=config.fit.seed,
-        images=None if config.model.frozen else image,
+        seen.of("train"), copies, batch_size=config.batch_size, keep=config.keep, seed=config.fit.seed,
+        images=None if frozen else image,
     )  # fmt: skip
 
     def read() -> Features:
-        return plain if config.model.frozen else even_features(network.eval(), views)
+        return copies[0] if frozen else even_features(network.eval(), views)
 
     def validate(task: palsy.Palsy) -> dict[str, float]:
-        return {s.metric: s.value for s in scores(task, read(), of["val"], rounds=0)}
+        return {s.metric: s.value for s in scores(task, read(), seen.of("val"), rounds=0)}
 
     optimizers = adamw(model, lr=config.learning_rate, weight_decay=config.weight_decay)
-    fit(model, {"main": feed}, optimizers, config.fit, evaluate=validate if of["val"] else None, resume=resume,
+    fit(model, {"main": feed}, optimizers, config.fit, evaluate=validate if seen.of("val") else None, resume=resume,
         progress=progress)  # fmt: skip
-    out = Path(config.fit.out) / "checkpoint"
-    if not PartialState().is_main_process:
-        return out
-    features = read()
-    give_room(model, features, of["val"], part=config.healthy)
-    table = scores(model, features, of["test"], rounds=config.rounds)
-    card_of_network = (KEPT if config.model.frozen else TUNED).format(name=name)
-    system = checkpoint.system_of(config.au)
-    checkpoint.save(out.parent / BESIDE, system=system, config=units, state=network.state_dict(), card=card_of_network)
-    text = card(config, name, {split: len(some) for split, some in of.items()}, table)
-    checkpoint.save(out, system="palsy", config=config.model, state=model.state_dict(), card=text)
-    write_whole(out.parent / "scores.json", json.dumps([score.as_dict() for score in table], indent=1).encode())
-    return out
+    grader = Grader(model, network, read())
+    give_room(model, grader.features, seen.of("val"), part=config.healthy)
+    if config.covers:
+        learn_covers(grader, seen, how=config.augmentation, most=config.covers, rng=rng)
+        leave_eyes(model, grader.features, seen.of("val"), part=config.seen)
+    return grader
 
 
 @torch.no_grad()
@@ -260,6 +222,78 @@ def give_room(model: palsy.Palsy, features: Features, patients: Sequence[Patient
     model.room.fill_(max(0.0, edge - step))
 
 
+def with_covers(
+    network: Any, views: Sequence[View], places: Sequence[int], rng: np.random.Generator,
+    how: Augmentation | None = None,
+) -> tuple[Tensor, np.ndarray]:  # fmt: skip
+    """Features (n, N, 2, D) of views in which one eye is covered, and which: (n,) 0 the subject's left, 1 the right."""
+    which = rng.integers(2, size=len(places))
+    covered = [views[place].covered(int(side), rng) for place, side in zip(places, which, strict=True)]
+    read = features_of(network, covered, how=how, rng=rng) if how else even_features(network, covered)
+    return read.sides, which
+
+
+def learn_covers(
+    grader: Grader, seen: Gathered, *, how: Augmentation, most: int, rng: np.random.Generator
+) -> None:  # fmt: skip
+    """Fit ``Palsy.covered`` on training pictures with one eye covered, by logistic regression; in place."""
+    model, network, views = grader.model, grader.network, seen.views
+    places = [place for patient in seen.of("train") for place in patient.places]
+    places = [places[i] for i in rng.permutation(len(places))[:most]]
+    sides, which = with_covers(network, views, places, rng, how)
+    plain = features_of(network, [views[place] for place in places], how=how, rng=rng).sides
+    truth = torch.cat([F.one_hot(torch.from_numpy(which), 2), torch.zeros(len(places), 2)]).float()
+    features = torch.cat([sides, plain])
+    model.most.zero_()
+    model.eye.requires_grad_(True)
+    optimizer = torch.optim.LBFGS(model.eye.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Any:
+        optimizer.zero_grad()
+        bent = F.binary_cross_entropy_with_logits(model.covered(features), truth)
+        total = bent + SHRINK * model.eye.weight.square().sum()
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    model.eye.requires_grad_(False)
+
+
+@torch.no_grad()
+def leave_eyes(model: palsy.Palsy, features: Features, patients: Sequence[Patient], *, part: float) -> None:
+    """Move the step from seen to covered to where a part of eyes that nothing covers stays below it; in place."""
+    places = [place for patient in patients for place in patient.places]
+    if places:
+        model.most.zero_()
+        model.most.fill_(float(torch.quantile(model.covered(features.sides[places]), part)))
+
+
+@torch.no_grad()
+def cover_scores(grader: Grader, seen: Gathered, *, split: str, rounds: int) -> list[Score]:
+    """How many covered eyes are found, and how many others are taken for covered, in pictures of a split."""
+    owners = [(patient.name, place) for patient in seen.of(split) for place in patient.places]
+    if not owners:
+        return []
+    places = [place for _, place in owners]
+    sides, which = with_covers(grader.network, seen.views, places, np.random.default_rng(0))
+    found = (grader.model.covered(sides) > 0).numpy()[np.arange(len(places)), which]
+    wrong = (grader.model.covered(grader.features.sides[places]) > 0).numpy().mean(1)
+    people = np.array([name for name, _ in owners])
+
+    def shares(i: np.ndarray) -> np.ndarray:
+        return np.array([found[i].mean(), wrong[i].mean()])
+
+    values = shares(np.arange(len(places)))
+    low = high = np.full_like(values, np.nan)
+    if rounds:
+        low, high = metrics.bootstrap(shares, people, rounds=rounds, seed=0)
+    names = ("covered eyes found", "eyes wrongly taken for covered")
+    return [
+        Score("palsy", "pictures", name, float(values[i]), float(low[i]), float(high[i]), len(places))
+        for i, name in enumerate(names)
+    ]
+
+
 def evaluate(
     weights: str | Path, data: FaceData, *, split: str = "test", limit: int | None = None, rounds: int = 1000
 ) -> list[Score]:
@@ -270,11 +304,15 @@ def evaluate(
     """
     network, _ = load_network(network_of(weights))
     model, _ = checkpoint.load(weights, system="palsy", kind=palsy.Config, build=palsy.build)
-    views, patients = gather(data.faces, size=2 * network.config.image_size, progress=True)
-    chosen = [patient for patient in patients if patient.split == split][:limit]
-    if not chosen:
+    seen = gather(data.faces, size=2 * network.config.image_size)
+    seen = replace(seen, patients=seen.of(split)[:limit])
+    if not seen.patients:
         raise SemeiaError(f"{', '.join(data.faces)}: expected patients in the split {split!r}, found none")
-    return scores(model, even_features(network, views), chosen, rounds=rounds)
+    grader = Grader(model, network, even_features(network, seen.views))
+    return [
+        *scores(model, grader.features, seen.patients, rounds=rounds),
+        *cover_scores(grader, seen, split=split, rounds=rounds),
+    ]
 
 
 def scores(model: palsy.Palsy, features: Features, patients: Sequence[Patient], *, rounds: int) -> list[Score]:
@@ -335,7 +373,7 @@ def card(config: Config, au: str, counts: dict[str, int], table: Sequence[Score]
     return CARD.format(
         au=au, train=counts["train"], val=counts["val"], test=counts["test"],
         folders=" and ".join(Path(folder).name for folder in config.data.faces), steps=f"{config.fit.steps:,}",
-        seed=config.fit.seed, healthy=f"{config.healthy:.0%}", table=score_table(table),
+        seed=config.fit.seed, healthy=f"{config.healthy:.0%}", seen=f"{config.seen:.1%}", table=score_table(table),
     )  # fmt: skip
 
 
@@ -351,7 +389,8 @@ from it by numbers that are recalled to go with the 1985 paper of House and Brac
 
 ## What it learned from
 {train:,} patients of {folders}; {steps} steps, seed {seed}. On {val:,} others the step to grade II was moved to where
-{healthy} of the healthy ones stay in grade I.
+{healthy} of the healthy ones stay in grade I, and an eye counts as covered from where {seen} of theirs do not. Covers
+are drawn: plasters, bars and patches.
 
 ## What was measured
 {test:,} patients that training never saw; intervals are 95 % over patients.

@@ -32,6 +32,9 @@ from semeia.task import Task
 MEASURES = ("fissure", "brow", "mouth", "fold")
 """Lengths of each side of ``ops.palsy_scales.RestingMeasures``."""
 
+AROUND_EYES = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU43")
+"""Units whose regions lie around the eyes: they tell whether an eye can be seen."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -87,6 +90,7 @@ class Palsy(Task):
     """
 
     room: Tensor
+    most: Tensor
 
     def __init__(self, config: Config, reader: nn.Module | None = None) -> None:
         super().__init__()
@@ -97,8 +101,13 @@ class Palsy(Task):
         self.degree = nn.Sequential(nn.Linear(2 * h, h), nn.GELU(), nn.Linear(h, 1))
         self.side = nn.Sequential(nn.Linear(2 * h, h), nn.GELU(), nn.Linear(h, 1))
         self.levels = IntensityLevels(1)
+        units = config.action_units
+        self.upper = [i for i, unit in enumerate(units) if unit in AROUND_EYES] or list(range(len(units)))
+        self.eye = nn.Linear(len(self.upper) * config.width, 1).requires_grad_(False)
         # Fitted on held-out patients: severity that healthy faces may show, which nobody's are free of.
         self.register_buffer("room", torch.zeros(()))
+        # Fitted alike: the score up to which eyes that can be seen may look covered.
+        self.register_buffer("most", torch.zeros(()))
         self._reader = (reader,)  # a tuple, so that its weights are not this module's
 
     @property
@@ -162,6 +171,14 @@ class Palsy(Task):
         }
         c = self.config
         return {"loss": parts["grade"] + c.degree_weight * parts["degree"] + c.side_weight * parts["side"], **parts}
+
+    def covered(self, sides: Tensor) -> Tensor:
+        """How covered each eye looks, from features of regions ``(..., N, 2, D) -> (..., 2)``; seen eyes lie below 0.
+
+        ``recipes.palsy`` fits this by itself, apart from the grade.
+        """
+        around = sides[..., self.upper, :, :].transpose(-3, -2).flatten(-2)  # (..., 2, U * D)
+        return self.eye(F.layer_norm(around, around.shape[-1:]))[..., 0] - self.most
 
     def read(self, image: Tensor) -> dict[str, Tensor]:
         """Features and intensities of pictures ``(B, E, 3, S, S)`` by the network for action units."""
