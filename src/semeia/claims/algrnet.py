@@ -13,7 +13,8 @@ taken away here on its own; then they are added one after the other:
     baseline        fixed regions, no relation, no fusion
     related         baseline with the skip-BiLSTM; with fusion and refining it is ``fixed``
 
-The palsy claims (C5, C6) are not declared yet. Margins and metrics were written down before anything was run.
+The palsy claims (C5, C6) have a ledger of their own, ``palsy``, and the relations a negative control,
+``algrnet_control``. Margins and metrics were written down before anything was run.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from semeia.systems import algrnet
 
 SMALL: dict[str, Any] = {
-    "image_size": 96, "stem": (8, 24), "face": (24, 32, 48), "branches": (16, 24), "width": 64, "relation_width": 32,
+    "image_size": 80, "stem": (8, 24), "face": (24, 32, 48), "branches": (16, 24), "width": 64, "relation_width": 32,
     "fusion_width": 128,
     "action_units": ("AU01", "AU02", "AU04", "AU06", "AU07", "AU10", "AU12", "AU14", "AU15", "AU17", "AU23", "AU24"),
 }  # fmt: skip

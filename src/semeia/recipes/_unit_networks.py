@@ -64,6 +64,8 @@ class Training:
     """Processes that prepare batches."""
     validate: int = 400
     """Held-out images that are read at each evaluation while training."""
+    choose_on: int | None = None
+    """Images of each folder's split ``val`` on which thresholds are chosen; all by default."""
     test: int | None = None
     """Held-out images of each folder in the final table; all by default."""
     rounds: int = 1000
@@ -131,7 +133,7 @@ def learn(
     if not PartialState().is_main_process:
         return out
     if watched:
-        fit_thresholds(model, watched)
+        fit_thresholds(model, watched, limit=config.choose_on)
     scores = evaluate_units(model, with_split(data, "test"), split="test", limit=config.test, rounds=config.rounds)
     command = trained_by(config, system=system, small=small)
     text = card(config, sets, scores, title=title, command=command, chosen=bool(watched))
