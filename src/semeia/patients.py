@@ -7,7 +7,7 @@ Shapes      V side of a view   S side of a crop   N units   2 sides (the subject
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -90,16 +90,51 @@ def views_of(file: PalsyFile, finder: FaceFinder, *, size: int, frames: int = FR
         SemeiaError: The file cannot be read.
     """
     for number, image in _images(file, frames):
-        faces = finder.find(image)
-        if faces:
-            points = landmarks_68(faces[0].mesh)
-            matrix = upright_matrix(points, size, margin=ROOM)
-            yield View(file, crop(image, matrix, size=size), transform_points(matrix, points), number)
+        view = _view(file, finder, image, size=size, number=number)
+        if view is not None:
+            yield view
+
+
+def _view(file: PalsyFile, finder: FaceFinder, image: np.ndarray, *, size: int, number: int | None) -> View | None:
+    """The largest face of a picture (H, W, 3)."""
+    faces = finder.find(image)
+    if not faces:
+        return None
+    points = landmarks_68(faces[0].mesh)
+    matrix = upright_matrix(points, size, margin=ROOM)
+    return View(file, crop(image, matrix, size=size), transform_points(matrix, points), number)
+
+
+def is_clip(file: PalsyFile) -> bool:
+    """Whether a file is a clip, and no picture."""
+    return Path(file.path).suffix.lower() not in PICTURES
+
+
+def over_time(
+    file: PalsyFile, finder: FaceFinder, *, size: int, start: float, end: float, fps: float
+) -> Iterator[tuple[float, View | None]]:
+    """Seconds and largest face of frames of a clip between two times; None where no face is found.
+
+    Args:
+        file: The clip.
+        finder: Finds faces.
+        size: V.
+        start: First second.
+        end: Last second.
+        fps: Frames a second.
+
+    Raises:
+        SemeiaError: The clip cannot be read.
+    """
+    with Video(file.path) as video:
+        for frame in takewhile(lambda frame: frame.time <= end, video.frames(fps=fps)):
+            if frame.time >= start:
+                yield frame.time, _view(file, finder, frame.image, size=size, number=frame.number)
 
 
 def _images(file: PalsyFile, frames: int) -> Iterator[tuple[int | None, np.ndarray]]:
     """Number and picture (H, W, 3) of what is read of a file."""
-    if Path(file.path).suffix.lower() in PICTURES:
+    if not is_clip(file):
         yield None, read_image(file.path)
         return
     with Video(file.path) as video:
@@ -126,6 +161,10 @@ class Features:
     """(n,) places in ``EXERCISES``."""
     regions: Tensor
     """(n, N, 2, 4) where each side was read: x, y and standard deviations along both, as parts of the crop."""
+
+    def of(self, places: Sequence[int]) -> Features:
+        """Of some of the views."""
+        return Features(*(getattr(self, part.name)[list(places)] for part in fields(self)))
 
 
 @torch.no_grad()

@@ -7,8 +7,9 @@ Sides are always the subject's own. Pixel coordinates start at the top left corn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,39 @@ class PalsyMovement:
 
 
 @dataclass(frozen=True)
+class PalsyPicture:
+    """A picture, or frame of a clip, that a grade rests on.
+
+    ``left`` and ``right`` map action units to FACS 0-5. ``image`` is the crop (S, S, 3) that was read, and ``regions``
+    maps each unit to where it was read on the subject's left and right: x, y and standard deviations along both, as
+    parts of the crop.
+    """
+
+    exercise: str
+    file: str
+    frame: int | None
+    left: Mapping[str, float]
+    right: Mapping[str, float]
+    severity: float
+    image: np.ndarray = field(repr=False, compare=False)
+    regions: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class PalsyCurve:
+    """A clip over time: ``seconds`` (T,), units -> FACS 0-5 (T,) of the subject's left and right; NaN without a face.
+
+    ``parts`` are the requested movements: exercise, first and last second.
+    """
+
+    file: str
+    parts: tuple[tuple[str, float, float], ...]
+    seconds: tuple[float, ...] = field(repr=False)
+    left: Mapping[str, tuple[float, ...]] = field(repr=False)
+    right: Mapping[str, tuple[float, ...]] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class PalsyReading:
     """A patient's face, compared side by side. Not a medical device: a grade of a hand-set scale, no diagnosis.
 
@@ -216,7 +250,7 @@ class PalsyReading:
     [0, 1] is the share of movement that seems lost. ``side`` is the weak one, "left" or "right" (the subject's own),
     or "none" in grade I; ``certainty`` is the probability of that side. ``resting`` are the Sunnybrook-style items of
     the eye, cheek and mouth at rest, ``composite`` their sum with those of the movements, None where one is missing.
-    ``notes`` say what was left out, and why.
+    ``notes`` say what was left out, and why. ``pictures`` are what was read, ``curves`` clips over time.
     """
 
     grade: str | None
@@ -229,6 +263,29 @@ class PalsyReading:
     composite: int | None
     notes: tuple[str, ...]
     weights: str
+    pictures: tuple[PalsyPicture, ...] = ()
+    curves: tuple[PalsyCurve, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data; pictures without their pixels, and None for NaN."""
+        plain = asdict(replace(self, pictures=(), curves=()))
+        plain["pictures"] = [
+            {"exercise": p.exercise, "file": p.file, "frame": p.frame, "severity": p.severity, "left": dict(p.left),
+             "right": dict(p.right), "regions": dict(p.regions)}
+            for p in self.pictures
+        ]  # fmt: skip
+        sides = ("left", "right")
+        plain["curves"] = [
+            {"file": c.file, "parts": c.parts, "seconds": c.seconds}
+            | {side: {unit: _told(values) for unit, values in getattr(c, side).items()} for side in sides}
+            for c in self.curves
+        ]
+        return plain
+
+
+def _told(values: Sequence[float]) -> list[float | None]:
+    """NaN has no place in JSON."""
+    return [None if isnan(value) else value for value in values]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def answers(monkeypatch):
             asked.append((weights, au, device))
             return cls()
 
-        def read(self, files):
+        def read(self, files, *, curves):
             asked.append(files)
             return given[0]
 
@@ -95,3 +95,10 @@ def test_a_folder_tells_exercises_by_names(tmp_path):
         (tmp_path / name).write_bytes(b"")
     files = palsy.patient_files([tmp_path])["patient"]
     assert {f.exercise for f in files} == {"rest", "smile"}
+
+
+def test_the_page_is_written(answers, tmp_path):
+    (tmp_path / "smile.png").write_bytes(b"")
+    page = tmp_path / "page.html"
+    assert main(["palsy", str(tmp_path / "smile.png"), "--html", str(page)]) == 0
+    assert "not a medical device" in page.read_text().lower()

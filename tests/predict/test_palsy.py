@@ -1,5 +1,6 @@
 """Patients read from pictures, on a photograph that stands in for one and networks that have learned nothing."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from semeia.data.formats.palsy import PalsyFile
+from semeia.media.video import write_video
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops.palsy_scales import EXERCISES
 from semeia.predict import palsy as reading
@@ -112,3 +114,42 @@ def test_items_and_the_composite_by_hand():
     moved = [PalsyMovement(name, (), {}, {}, 0.0, 0.5, 3, 1) for name in EXERCISES]
     assert reading._composite(moved, (1, 0, 1)) == 4 * 15 - 5 * 2 - 5
     assert reading._composite(moved[:-1], (1, 0, 1)) is None
+
+
+def test_a_covered_eye_is_told_and_its_picture_left_out(reader, photo, tmp_path, monkeypatch):
+    files = patient(tmp_path, photo)
+
+    def covered(sides):
+        seen = torch.full((len(sides), 2), -1.0)
+        seen[0, 1] = seen[2, :] = 1.0
+        return seen
+
+    monkeypatch.setattr(reader.model, "covered", covered)
+    found = reader.read(files)
+    assert [movement.exercise for movement in found.movements] == ["brow_raise", "smile", "snarl", "pucker"]
+    assert "the subject's right eye is covered" in found.notes[0]
+    assert "both eyes are covered" in found.notes[1]
+
+
+def test_where_every_picture_is_covered_there_is_no_grade(reader, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(reader.model, "covered", lambda sides: torch.ones(len(sides), 2))
+    found = reader.read(patient(tmp_path, photo))
+    assert found.grade is None
+    assert len(found.notes) == len(EXERCISES)
+
+
+def test_clips_are_read_over_time_and_gaps_stay(reader, photo, tmp_path):
+    clip, face, nothing = tmp_path / "clip.mp4", np.asarray(photo), np.full((256, 256, 3), 40, np.uint8)
+    with write_video(clip, size=(256, 256), rate=5.0) as add:
+        for i in range(15):
+            add(nothing if 6 <= i < 8 else face, i / 5)
+    files = [PalsyFile("p", "rest", clip, start=0.0, end=1.0), PalsyFile("p", "smile", clip, start=1.8, end=2.8)]
+    found = reader.read(files, curves=True)
+    (curve,) = found.curves
+    assert curve.parts == (("rest", 0.0, 1.0), ("smile", 1.8, 2.8))
+    assert len(curve.seconds) == 15
+    values = np.array(curve.left["AU12"])
+    assert np.isnan(values[6:8]).all()
+    assert not np.isnan(np.delete(values, [6, 7])).any()
+    assert json.dumps(found.as_dict(), allow_nan=False)
+    assert found.pictures[0].image.shape[2] == 3

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from semeia.files import check_writable, write_whole
 
@@ -14,28 +13,33 @@ if TYPE_CHECKING:
 
     from semeia.records import PalsyReading
 
-LIMITS = (
-    "Not a medical device: the scale is hand-set and was learned from rendered faces; no clinician graded anything. "
-    "Sides are the subject's own."
-)
-
 
 def run(arguments: list[str]) -> int:
     """Grade patients and print a table for each; see ``semeia palsy --help``."""
     args = _arguments(arguments)
-    if args.out:
-        check_writable(args.out)
+    for path in filter(None, (args.out, args.html)):
+        check_writable(path)
     from rich.console import Console
+    from rich.progress import track
 
+    from semeia.media.palsy_page import LIMITS, palsy_page
     from semeia.predict.palsy import PalsyReader, patient_files
 
     patients = patient_files(args.paths, exercise=args.exercise, marks=args.marks)
     reader = PalsyReader.load(args.weights, args.au, args.device)
-    readings = {name: reader.read(files) for name, files in patients.items()}
-    plain: dict[str, Any] = {"limits": LIMITS, "patients": {name: asdict(found) for name, found in readings.items()}}
+    curves = bool(args.out or args.html or args.json)
+    readings = {
+        name: reader.read(files, curves=curves)
+        for name, files in track(
+            patients.items(), "reading patients", transient=True, console=Console(stderr=True), disable=args.json
+        )
+    }
+    plain = {"limits": LIMITS, "patients": {name: found.as_dict() for name, found in readings.items()}}
     text = json.dumps(plain, indent=1, ensure_ascii=False)
     if args.out:
         write_whole(args.out, f"{text}\n".encode())
+    if args.html:
+        write_whole(args.html, palsy_page(readings).encode())
     if args.json:
         print(text)
     else:
@@ -74,7 +78,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="semeia palsy",
         description="Compare the sides of a patient's face: a grade I-VI, the weak side, and what they rest on. "
-        + LIMITS,
+        "Not a medical device: no clinician graded anything. Sides are the subject's own.",
         epilog="Pictures tell their movement by their name: rest.jpg, brow_raise.jpg, eye_closure.jpg, smile.jpg, "
         "snarl.jpg, pucker.jpg. exit status: 0 all graded, 1 some could not be",
     )
@@ -89,6 +93,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", metavar="FILE", help="write what was read as JSON")
+    parser.add_argument("--html", metavar="FILE", help="write a page with pictures, bars and curves")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
     args = parser.parse_args(arguments)
     if args.exercise and args.marks:

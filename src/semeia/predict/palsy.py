@@ -8,24 +8,27 @@ Shapes      n views   N units   2 sides (the subject's left, right)   M measures
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from semeia import checkpoint
 from semeia.data.formats import palsy as layout
 from semeia.data.formats.face_files import number_in, records_of
 from semeia.data.formats.palsy import PalsyFile
 from semeia.media.images import find_images
+from semeia.media.video import Video
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops import palsy_scales as scales
 from semeia.ops.faces import crop, upright_matrix
-from semeia.patients import Features, View, batch_of, even_features, views_of
+from semeia.patients import Features, View, batch_of, even_features, is_clip, over_time, views_of
 from semeia.predict.faces import pick_device
 from semeia.predict.units import UnitReader, in_chunks
-from semeia.records import PalsyMovement, PalsyReading, SemeiaError
+from semeia.records import PalsyCurve, PalsyMovement, PalsyPicture, PalsyReading, SemeiaError
 from semeia.systems import palsy, qface
 from semeia.unit_networks import network_of
 
@@ -33,6 +36,12 @@ TURNED = 20.0
 """Degrees of yaw or pitch up to which the sides of a face are compared: perspective makes them uneven. [own]"""
 
 SIDES = ("left", "right")
+
+CURVE_FPS, CURVE_FRAMES = 10.0, 600
+"""Frames a second of a curve, and most frames of one."""
+
+LONGEST = 60.0
+"""Seconds that are read of a clip that does not say how long it is."""
 
 
 class PalsyReader:
@@ -69,11 +78,12 @@ class PalsyReader:
         units = UnitReader.load(network_of(weights) if au is None else au, place)
         return cls(model, units, pose, FaceFinder(device=place), weights=f"{name}, action units {units.weights}")
 
-    def read(self, files: Sequence[PalsyFile]) -> PalsyReading:
+    def read(self, files: Sequence[PalsyFile], *, curves: bool = False) -> PalsyReading:
         """Compare the sides of one patient.
 
         Args:
             files: Pictures and clips of the patient, each with its exercise.
+            curves: Read clips over time too.
 
         Raises:
             SemeiaError: A file cannot be read.
@@ -81,13 +91,16 @@ class PalsyReader:
         views, notes = self._usable(files)
         if not any(file.exercise == "rest" for file in files):
             notes.append("no picture at rest: the face at rest, and so the composite, cannot be told")
-        if not views:
+        features = even_features(self.units.model, views) if views else None
+        if features is not None:
+            views, features = self._uncovered(views, features, notes)
+        if features is None:
             return PalsyReading(None, {}, None, None, None, (), None, None, tuple(notes), self.weights)
-        features = even_features(self.units.model, views)
         said = self.model.predict(batch_of(features, [range(len(views))]))
         grade, left = int(said["grade"][0]), float(said["left"][0])
         weak = SIDES[int(left < 0.5)]
-        movements = self._movements(views, features, said["each"][0].numpy(), weak=weak)
+        severity = said["each"][0].numpy()
+        movements = self._movements(views, features, severity, weak=weak)
         resting = _resting(views, features)
         return PalsyReading(
             grade=scales.GRADES[grade],
@@ -100,6 +113,8 @@ class PalsyReader:
             composite=_composite(movements, resting),
             notes=tuple(notes),
             weights=self.weights,
+            pictures=self._pictures(views, features, severity),
+            curves=self._curves(files) if curves else (),
         )
 
     def _usable(self, files: Sequence[PalsyFile]) -> tuple[list[View], list[str]]:
@@ -113,12 +128,67 @@ class PalsyReader:
             for view, (yaw, pitch, _) in zip(found, self._poses(found), strict=True):
                 turned = max(abs(yaw), abs(pitch))
                 if turned > TURNED:
-                    frame = "" if view.frame is None else f", frame {view.frame}"
-                    notes.append(f"{file.path}{frame}: the head is turned by {turned:.0f} degrees, too far to compare "
+                    notes.append(f"{_name(view)}: the head is turned by {turned:.0f} degrees, too far to compare "
                                  f"its sides (at most {TURNED:g})")  # fmt: skip
                 else:
                     views.append(view)
         return views, notes
+
+    def _uncovered(self, views: list[View], features: Features, notes: list[str]) -> tuple[list[View], Features | None]:
+        """Views in which both eyes can be seen; what is left out is added to the notes."""
+        with torch.no_grad():
+            covered = self.model.covered(features.sides) > 0  # (n, 2)
+        for view, eyes in zip(views, covered.tolist(), strict=True):
+            if any(eyes):
+                which = "both eyes are" if all(eyes) else f"the subject's {SIDES[eyes.index(True)]} eye is"
+                notes.append(f"{_name(view)}: {which} covered, so that its sides cannot be compared")
+        kept = [i for i, eyes in enumerate(covered.tolist()) if not any(eyes)]
+        return [views[i] for i in kept], features.of(kept) if kept else None
+
+    def _pictures(self, views: Sequence[View], features: Features, severity: np.ndarray) -> tuple[PalsyPicture, ...]:
+        """What was read, each with its crop and numbers."""
+        config = self.units.model.config
+        made = []
+        for i, view in enumerate(views):
+            left, right = (dict(zip(config.action_units, of.tolist(), strict=True)) for of in features.intensity[i].T)
+            regions = {
+                unit: (tuple(both[0]), tuple(both[1]))
+                for unit, both in zip(config.action_units, features.regions[i].tolist(), strict=True)
+            }
+            image = view.crop(2 * config.image_size, config.margin)
+            made.append(
+                PalsyPicture(
+                    view.file.exercise, str(view.file.path), view.frame, left, right, float(severity[i]), image, regions
+                )
+            )
+        return tuple(made)
+
+    def _curves(self, files: Sequence[PalsyFile]) -> tuple[PalsyCurve, ...]:
+        """Clips over time, from the first requested movement to the last one."""
+        return tuple(
+            self._curve([file for file in files if file.path == path])
+            for path in dict.fromkeys(file.path for file in files if is_clip(file))
+        )
+
+    def _curve(self, parts: Sequence[PalsyFile]) -> PalsyCurve:
+        """One clip, of which some parts are requested movements."""
+        start = min(part.start or 0.0 for part in parts)
+        end = max(math.inf if part.end is None else part.end for part in parts)
+        if math.isinf(end):
+            with Video(parts[0].path) as video:
+                end = video.seconds or start + LONGEST
+        fps = min(CURVE_FPS, CURVE_FRAMES / max(end - start, 1e-3))
+        size = 2 * self.units.model.config.image_size
+        seen = list(over_time(parts[0], self.finder, size=size, start=start, end=end, fps=fps))
+        units = self.units.model.config.action_units
+        values = np.full((len(seen), len(units), 2), np.nan)
+        found = [i for i, (_, view) in enumerate(seen) if view is not None]
+        if found:
+            views = [view for _, view in seen if view is not None]
+            values[found] = even_features(self.units.model, views).intensity.numpy()
+        left, right = ({unit: tuple(values[:, i, side].tolist()) for i, unit in enumerate(units)} for side in (0, 1))
+        marks = tuple((part.exercise, part.start or 0.0, end if part.end is None else part.end) for part in parts)
+        return PalsyCurve(str(parts[0].path), marks, tuple(time for time, _ in seen), left, right)
 
     def _poses(self, views: Sequence[View]) -> np.ndarray:
         """(n, 3) yaw, pitch and roll in degrees."""
@@ -146,6 +216,11 @@ class PalsyReader:
                 PalsyMovement(exercise, tuple(names), left, right, float(severity[places].mean()), share, item, beside)
             )
         return tuple(found)
+
+
+def _name(view: View) -> str:
+    """The file of a view, and its frame."""
+    return str(view.file.path) if view.frame is None else f"{view.file.path}, frame {view.frame}"
 
 
 def _of_movement(

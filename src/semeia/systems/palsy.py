@@ -104,6 +104,8 @@ class Palsy(Task):
         units = config.action_units
         self.upper = [i for i, unit in enumerate(units) if unit in AROUND_EYES] or list(range(len(units)))
         self.eye = nn.Linear(len(self.upper) * config.width, 1).requires_grad_(False)
+        nn.init.zeros_(self.eye.weight)
+        nn.init.constant_(self.eye.bias, -1.0)  # nothing looks covered before that is learned
         # Fitted on held-out patients: severity that healthy faces may show, which nobody's are free of.
         self.register_buffer("room", torch.zeros(()))
         # Fitted alike: the score up to which eyes that can be seen may look covered.
