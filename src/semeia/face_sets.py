@@ -17,7 +17,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from semeia.data.feeds import indices_of
-from semeia.data.formats import affectnet, bp4d, celeba, disfa, morph, rafdb, utkface, w300lp
+from semeia.data.formats import (
+    affectnet,
+    affwild2,
+    bp4d,
+    celeba,
+    disfa,
+    expression_folders,
+    morph,
+    rafdb,
+    utkface,
+    w300lp,
+)
 from semeia.data.formats.face_files import FaceFiles, Faces
 from semeia.data.formats.faces import FaceFolder
 from semeia.locate import located
@@ -48,11 +59,16 @@ class FaceData:
     """BP4D: twelve action units; three folds of persons."""
     disfa: str | None = None
     """DISFA: intensities of eight action units; three folds of persons."""
+    affwild2: str | None = None
+    """Aff-Wild2 of ABAW's multi-task challenges: valence and arousal, expressions, twelve action units; splits train
+    and val of clips."""
+    expression_folders: str | None = None
+    """A folder of pictures for each expression in train, val and test, as ABAW's synthetic faces."""
     fold: int = 1
     """Fold that is the test split: 1 to 3 of BP4D and DISFA, 1 to 5 of MORPH."""
     missing: Literal["refuse", "skip"] = "refuse"
-    """Whether labelled pictures that are not there stop the reading (AffectNet, BP4D, DISFA), and names that tell no
-    label (UTKFace)."""
+    """Whether labelled pictures that are not there stop the reading (AffectNet, BP4D, DISFA, Aff-Wild2), and names that
+    tell no label (UTKFace, folders of expressions)."""
 
 
 READERS: Mapping[str, Callable[[str, FaceData], FaceFiles]] = {
@@ -65,6 +81,8 @@ READERS: Mapping[str, Callable[[str, FaceData], FaceFiles]] = {
     "aflw2000": lambda folder, _: w300lp.read(folder),
     "bp4d": lambda folder, how: bp4d.read(folder, fold=how.fold, val=True, missing=how.missing),
     "disfa": lambda folder, how: disfa.read(folder, fold=how.fold, val=True, missing=how.missing),
+    "affwild2": lambda folder, how: affwild2.read(folder, missing=how.missing),
+    "expression_folders": lambda folder, how: expression_folders.read(folder, skip_unnamed=how.missing == "skip"),
 }
 """How each data set is opened, given its folder and the rest."""
 

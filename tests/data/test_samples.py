@@ -25,12 +25,14 @@ FULL = FaceLabels(
     attributes={"Young": 0},
     age=40.5,
     pose=Pose(yaw=10, pitch=5, roll=-3),
+    valence=0.5,
+    arousal=-0.25,
 )
 EMPTY = FaceLabels(key="b")
 
 
-def targets(labels=FULL) -> FaceTargets:
-    return TargetTable(columns_of(table([(labels, {})]), Path("labels.parquet")), WORDS)[0]
+def targets(labels=FULL, words=WORDS) -> FaceTargets:
+    return TargetTable(columns_of(table([(labels, {})]), Path("labels.parquet")), words)[0]
 
 
 def image(value=0):
@@ -104,6 +106,26 @@ def test_turning_adds_to_roll_and_alignment_hides_it():
 
 def test_mirrored_targets_can_be_collated():
     assert collate([(image(), flip(targets()))])["au_sides"][0, 1].tolist() == [3, 1]
+
+
+def test_valence_and_arousal_are_in_a_batch_where_the_vocabulary_asks_for_them():
+    words = replace(WORDS, valence_arousal=True)
+    half = FaceLabels(key="c", arousal=1.0)
+    batch = collate([(image(), targets(labels, words)) for labels in (FULL, EMPTY, half)])
+    assert batch["valence_arousal"].tolist() == [[0.5, -0.25], [0, 0], [0, 1]]
+    assert batch["valence_arousal_mask"].tolist() == [[True] * 2, [False] * 2, [False, True]]
+    assert batch["valence_arousal"].dtype == torch.float32
+    usual = collate([(image(), targets(labels)) for labels in (FULL, EMPTY, half)])
+    assert batch.keys() - usual.keys() == {"valence_arousal", "valence_arousal_mask"}
+    assert all(torch.equal(batch[name], usual[name]) for name in usual)
+
+
+def test_valence_and_arousal_stay_in_the_mirror_and_go_with_their_task():
+    known = targets(words=replace(WORDS, valence_arousal=True))
+    assert turn(flip(known), 7.0).valence_arousal.tolist() == [0.5, -0.25]
+    assert only(known, ["valence_arousal"]).valence_arousal.tolist() == [0.5, -0.25]
+    assert np.isnan(only(known, ["age"]).valence_arousal).all()
+    assert only(targets(), ["valence_arousal"]).valence_arousal is None
 
 
 def test_only_the_asked_tasks_stay_labelled():

@@ -12,6 +12,10 @@ Keys of a batch; a value counts only where its mask is true, and is 0 elsewhere 
     pose            (B, 3)        float32, yaw, pitch, roll in degrees        pose_mask            (B, 3)
     landmarks       (B, 68, 2)    float32, x and y as parts of the crop       landmarks_mask       (B, 68, 2)
 
+and, where the vocabulary asks for them,
+
+    valence_arousal (B, 2)        float32, each in [-1, 1]                    valence_arousal_mask (B, 2)
+
 Masks are bool.
 
 Shapes      B images   N faces of a folder   S side of the crop   K action units   A attributes
@@ -33,7 +37,7 @@ from semeia.records import ACTION_UNITS, ATTRIBUTES, EXPRESSIONS, PRESENT
 
 TASK_TARGETS = {
     "expression": ("expression",), "action_units": ("au_intensity", "au_occurrence", "au_sides"),
-    "attributes": ("attributes",), "age": ("age",), "pose": ("pose",),
+    "attributes": ("attributes",), "age": ("age",), "pose": ("pose",), "valence_arousal": ("valence_arousal",),
 }  # fmt: skip
 """Fields of ``FaceTargets`` by task."""
 
@@ -51,6 +55,8 @@ class Vocabulary:
     """K action units."""
     attributes: tuple[str, ...] = ATTRIBUTES
     """A binary attributes."""
+    valence_arousal: bool = False
+    """Whether valence and arousal are targets too."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class FaceTargets:
         age: Years.
         pose: (3,) float32, yaw, pitch, roll in degrees.
         landmarks: (68, 2) float32, iBUG order, x and y as parts of the side of the crop that shows the face.
+        valence_arousal: (2,) float32, or None where the vocabulary does not ask for it.
     """
 
     expression: int
@@ -76,6 +83,7 @@ class FaceTargets:
     age: float
     pose: np.ndarray
     landmarks: np.ndarray = field(default_factory=lambda: np.full((68, 2), np.nan, np.float32))
+    valence_arousal: np.ndarray | None = None
 
 
 class TargetTable:
@@ -104,6 +112,7 @@ class TargetTable:
         self.attributes = matrix([f"attr_{name}" for name in vocabulary.attributes])  # (N, A)
         self.age = matrix(["age"])[:, 0]
         self.pose = matrix(["pose_yaw", "pose_pitch", "pose_roll"])
+        self.affect = matrix(["valence", "arousal"]) if vocabulary.valence_arousal else None  # (N, 2)
 
     def __getitem__(self, row: int) -> FaceTargets:
         return FaceTargets(
@@ -114,6 +123,7 @@ class TargetTable:
             attributes=self.attributes[row],
             age=float(self.age[row]),
             pose=self.pose[row],
+            valence_arousal=None if self.affect is None else self.affect[row],
         )
 
 
@@ -143,12 +153,12 @@ def without_roll(targets: FaceTargets) -> FaceTargets:
 
 
 def only(targets: FaceTargets, tasks: Collection[str]) -> FaceTargets:
-    """Targets of some tasks alone: ``expression``, ``action_units``, ``attributes``, ``age``, ``pose``."""
+    """Targets of some tasks of ``TASK_TARGETS`` alone."""
     unknown: dict[str, Any] = {}
     for task, names in TASK_TARGETS.items():
         if task not in tasks:
-            values = {name: np.full_like(getattr(targets, name), np.nan) for name in names if name != "expression"}
-            unknown |= values if task != "expression" else {"expression": -1}
+            values = {name: getattr(targets, name) for name in names if getattr(targets, name) is not None}
+            unknown |= {name: -1 if name == "expression" else np.full_like(values[name], np.nan) for name in values}
     return replace(targets, **unknown)
 
 
@@ -166,7 +176,10 @@ def collate(samples: Sequence[tuple[np.ndarray, FaceTargets]]) -> dict[str, Tens
         "expression": expression,
         "expression_mask": expression >= 0,
     }
-    for name in ("au_intensity", "au_occurrence", "au_sides", "attributes", "age", "pose", "landmarks"):
+    names = ["au_intensity", "au_occurrence", "au_sides", "attributes", "age", "pose", "landmarks"]
+    if targets[0].valence_arousal is not None:
+        names.append("valence_arousal")
+    for name in names:
         values = torch.from_numpy(np.stack([np.float32(getattr(target, name)) for target in targets]))
         batch[name], batch[f"{name}_mask"] = values.nan_to_num(0), ~values.isnan()
     return batch

@@ -18,6 +18,9 @@ HELD = ("fit", "batch_size", "data")
 PLACES = ("data", "test_data", "other_data", "prior")
 """Fields that name folders, or whose own fields do; only the last part of a path says what was read."""
 
+LATER = ("affwild2", "expression_folders")
+"""Data sets that came after the first rows: where they are not named, digests are those of before."""
+
 UNRELATED = ("fit.out", "fit.seed", "fit.log_every", "fit.eval_every", "fit.save_every", "workers")
 """Fields that do not decide what is learned, or that the ledger sets itself."""
 
@@ -27,7 +30,7 @@ def digest(config: Any) -> str:
     plain = {
         name: _last_parts(value) if _below(name, PLACES) else value
         for name, value in flat(config).items()
-        if name not in UNRELATED
+        if name not in UNRELATED and not (value is None and name.rpartition(".")[2] in LATER)
     }
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:10]
 

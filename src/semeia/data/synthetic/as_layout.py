@@ -3,7 +3,8 @@
     semeia make rafdb OUT --faces worlds/faces --count 500    ->    semeia train qface --data.rafdb OUT
 
 Names, folders and codes are those of the data set; persons, pictures and labels are the face world's. What a layout
-demands and the world does not label is filled in: attributes of CelebA as absent, UTKFace's race as "others".
+demands and the world does not label is filled in: attributes of CelebA as absent, UTKFace's race as "others". Contempt,
+which Aff-Wild2 has no class for, is "other" there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from pathlib import Path
 
 import numpy as np
 
-from semeia.data.formats import affectnet, bp4d, celeba, disfa, morph, rafdb, utkface, w300lp
+from semeia.data.formats import (
+    affectnet,
+    affwild2,
+    bp4d,
+    celeba,
+    disfa,
+    expression_folders,
+    morph,
+    rafdb,
+    utkface,
+    w300lp,
+)
 from semeia.data.formats.faces import FaceFolder
 from semeia.records import PRESENT, FaceLabels, SemeiaError
 
@@ -129,6 +141,33 @@ def _disfa(faces: Faces) -> Faces:
         yield replace(face, key=f"{name}/{number:04}", identity=name, au_intensity=strengths), image
 
 
+def _affwild2(faces: Faces) -> Faces:
+    clips: dict[str | None, str] = {}
+    frames: Counter[str] = Counter()
+    for face, image in faces:
+        clip = clips.setdefault(face.identity, f"clip{len(clips) + 1}")
+        frames[clip] += 1
+        present = {unit: int(value >= PRESENT) for unit, value in face.au_intensity.items()} | {**face.au_occurrence}
+        yield (
+            replace(
+                face,
+                key=f"{clip}/{frames[clip]:05}",
+                identity=clip,
+                split="train" if face.split == "train" else "val",
+                expression=affwild2.OTHER if face.expression == "contempt" else face.expression,
+                au_occurrence={unit: present[unit] for unit in affwild2.UNITS if unit in present},
+            ),
+            image,
+        )
+
+
+def _expression_folders(faces: Faces) -> Faces:
+    for number, (face, image) in enumerate(faces, start=1):
+        if face.expression in expression_folders.CLASSES:
+            split = "train" if face.split == "train" else "val"
+            yield replace(face, key=f"{split}/{face.expression.upper()}/{number:05}", split=split), image
+
+
 def _recorded(faces: Faces, parts: Sequence[Sequence[str]]) -> Iterator[tuple[str, int, FaceLabels, np.ndarray]]:
     """Faces of the first persons under the names of a data set's persons, parts by turns, and the frame's number."""
     names = (name for turn in zip_longest(*parts) for name in turn if name)
@@ -153,6 +192,8 @@ LAYOUTS: Mapping[str, Callable[[Faces], Faces]] = {
     "aflw2000": _aflw2000,
     "bp4d": _bp4d,
     "disfa": _disfa,
+    "affwild2": _affwild2,
+    "expression_folders": _expression_folders,
 }
 """How faces are named and labelled in each layout; the names are those of ``face_sets.FaceData``."""
 
@@ -166,4 +207,6 @@ _WRITERS: Mapping[str, Callable[[str | Path, Faces], None]] = {
     "aflw2000": w300lp.write,
     "bp4d": bp4d.write,
     "disfa": disfa.write,
+    "affwild2": affwild2.write,
+    "expression_folders": expression_folders.write,
 }
