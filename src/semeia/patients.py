@@ -90,13 +90,15 @@ def views_of(file: PalsyFile, finder: FaceFinder, *, size: int, frames: int = FR
         SemeiaError: The file cannot be read.
     """
     for number, image in _images(file, frames):
-        view = _view(file, finder, image, size=size, number=number)
+        view = view_of(file, finder, image, size=size, number=number)
         if view is not None:
             yield view
 
 
-def _view(file: PalsyFile, finder: FaceFinder, image: np.ndarray, *, size: int, number: int | None) -> View | None:
-    """The largest face of a picture (H, W, 3)."""
+def view_of(
+    file: PalsyFile, finder: FaceFinder, image: np.ndarray, *, size: int, number: int | None = None
+) -> View | None:
+    """The largest face of a picture (H, W, 3), or of a frame of that number; None where none is found."""
     faces = finder.find(image)
     if not faces:
         return None
@@ -129,7 +131,7 @@ def over_time(
     with Video(file.path) as video:
         for frame in takewhile(lambda frame: frame.time <= end, video.frames(fps=fps)):
             if frame.time >= start:
-                yield frame.time, _view(file, finder, frame.image, size=size, number=frame.number)
+                yield frame.time, view_of(file, finder, frame.image, size=size, number=frame.number)
 
 
 def _images(file: PalsyFile, frames: int) -> Iterator[tuple[int | None, np.ndarray]]:

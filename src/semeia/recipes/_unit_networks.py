@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from accelerate import PartialState
 
 from semeia import checkpoint
-from semeia.configurations import flat
 from semeia.data.augment import Augmentation
 from semeia.data.feeds import (
     Balance,
@@ -26,11 +24,12 @@ from semeia.data.feeds import (
     positive_rates,
 )
 from semeia.evaluate import SUMMARIES, Score, score_table
-from semeia.face_sets import FaceData, data_flags, open_faces, open_split, with_split
+from semeia.face_sets import FaceData, open_faces, open_split, with_split
 from semeia.files import write_whole
 from semeia.nn.unit_losses import unit_weights
 from semeia.nn.unit_network import adopt_units, usual_points
 from semeia.ops.faces import transform_points
+from semeia.recipes._cards import trained_by
 from semeia.task import Task
 from semeia.train.loop import Fit, fit
 from semeia.train.optimisers import adamw
@@ -194,23 +193,6 @@ def card(
         thresholds="Thresholds were chosen on the split `val` by F1." if chosen else "Thresholds were not chosen.",
         table=score_table(scores),
     )
-
-
-def trained_by(config: Any, *, system: str, small: Any) -> str:
-    """The command that trains these weights from the scale ``small``: the data, and every field that differs."""
-    usual = flat(small)
-    flags = {
-        name: value
-        for name, value in flat(config).items()
-        if value != usual[name] and not name.startswith("data.") and name != "fit.out"
-    }
-    if config.init is not None:
-        flags["init"] = "/".join(Path(config.init).parts[-2:])
-    named = [
-        f"--{name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
-        for name, value in flags.items()
-    ]
-    return " ".join([f"semeia train {system}", data_flags(config.data), *named, f"--out runs/{system}"])
 
 
 CARD = """# {title}

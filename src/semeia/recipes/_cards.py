@@ -1,0 +1,31 @@
+"""What the cards of several recipes say alike."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from semeia.configurations import flat
+from semeia.face_sets import data_flags
+
+PLACES = ("init", "prior", "au", "cnn_weights")
+"""Fields that name a checkpoint: the last two parts of a path say which."""
+
+
+def trained_by(config: Any, *, system: str, small: Any) -> str:
+    """The command that trains these weights from the scale ``small``: the data, and every field that differs."""
+    usual = flat(small)
+    flags = {
+        name: value
+        for name, value in flat(config).items()
+        if value != usual[name] and not name.startswith("data.") and name != "fit.out"
+    }
+    for name in set(PLACES) & flags.keys():
+        flags[name] = "/".join(Path(flags[name]).parts[-2:])
+    named = [
+        f"--{name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+        for name, value in flags.items()
+    ]
+    return " ".join([f"semeia train {system}", data_flags(config.data), *named, f"--out runs/{system}"])
