@@ -37,7 +37,24 @@ def test_make_palsy_takes_more_pictures_of_a_movement(calls, capsys):
     assert capsys.readouterr().out == "ward: 2 patients, 36 images\n"
 
 
-@pytest.mark.parametrize("words", ["", "--count 2 --faces world", "--count 2 --policy natural"])
+@pytest.mark.parametrize("policy", ["balanced", "natural", "independent"])
+def test_make_faces_passes_its_policy_on(monkeypatch, policy):
+    asked = []
+
+    def make_faces(out, **settings):
+        asked.append(settings["policy"])
+        return {"images": settings["count"]}
+
+    module = ModuleType("semeia.data.synthetic.faces.make")
+    module.make_faces = make_faces
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert main(["make", "faces", "world", "--count", "2", "--policy", policy]) == 0
+    assert asked == [policy]
+
+
+@pytest.mark.parametrize(
+    "words", ["", "--count 2 --faces world", "--count 2 --policy natural", "--count 2 --policy independent"]
+)
 def test_make_palsy_refuses_what_does_not_go_with_it(calls, words, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(f"make palsy ward {words}".split())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-LAYOUTS = ("rafdb", "affectnet", "celeba", "utkface", "morph", "w300lp", "aflw2000", "bp4d", "disfa")
+LAYOUTS = (
+    "rafdb", "affectnet", "celeba", "utkface", "morph", "w300lp", "aflw2000", "bp4d", "disfa", "affwild2",
+    "expression_folders",
+)  # fmt: skip
 """Of ``data.synthetic.as_layout``, which is too heavy to be imported for ``--help``."""
 
 
@@ -33,9 +36,10 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument(
         "--policy",
-        choices=("balanced", "natural"),
+        choices=("balanced", "natural", "independent"),
         default="balanced",
-        help="what faces do: alike often, or as in recordings (default: %(default)s)",
+        help="what faces do: alike often, as in recordings, or as often as there but each action unit by itself "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--renderer",

@@ -1,5 +1,6 @@
 import json
 import shutil
+from typing import get_args
 
 import pytest
 
@@ -9,7 +10,8 @@ pytest.importorskip("scipy")
 from PIL import Image
 
 from semeia.data.formats.faces import FaceFolder
-from semeia.data.synthetic.faces.make import WORLD_VERSION, make_faces, split_of
+from semeia.data.synthetic.faces.make import WORLD_VERSION, Policy, make_faces, split_of
+from semeia.data.synthetic.faces.policy import POLICIES
 from semeia.data.synthetic.faces.sheet import contact_sheet
 from semeia.records import SemeiaError
 
@@ -91,6 +93,10 @@ def test_a_setting_without_sense_is_named(tmp_path, wrong):
 def test_a_setting_that_does_not_exist_is_named(tmp_path, wrong):
     with pytest.raises(SemeiaError, match=f"{next(iter(wrong))}: expected one of"):
         make_faces(tmp_path / "out", **(SETTINGS | wrong))
+
+
+def test_a_world_may_follow_every_policy():
+    assert get_args(Policy) == POLICIES
 
 
 def test_the_other_look_shows_other_pictures_of_the_same_format(world, tmp_path):

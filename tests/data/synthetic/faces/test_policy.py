@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -7,7 +8,14 @@ pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
 from semeia.data.synthetic.faces.action_units import COMPOUNDS, PROTOTYPES, compatible_units
-from semeia.data.synthetic.faces.policy import BASE_RATES, SHARES, draw_intensity, draw_natural, draw_showing
+from semeia.data.synthetic.faces.policy import (
+    BASE_RATES,
+    SHARES,
+    draw_independent,
+    draw_intensity,
+    draw_natural,
+    draw_showing,
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +28,19 @@ def balanced():
 def natural():
     rng = np.random.default_rng(2)
     return [draw_natural(rng) for _ in range(6000)]
+
+
+@pytest.fixture(scope="module")
+def independent():
+    rng = np.random.default_rng(2)
+    return [draw_independent(rng) for _ in range(6000)]
+
+
+def phi_of_pairs(showings):
+    """Phi coefficient of "shown at all" of every pair of units."""
+    units = list(BASE_RATES)
+    table = np.corrcoef(np.array([[unit in showing.action for unit in units] for showing in showings]).T)
+    return {(units[i], units[j]): table[i, j] for i, j in combinations(range(len(units)), 2)}
 
 
 def kind_of(showing):
@@ -49,8 +70,8 @@ def test_contempt_is_shown_on_one_side_alone(balanced):
     assert {side for showing in contempt for side in showing.one_sided.values()} == {"left", "right"}
 
 
-def test_only_units_that_go_together_are_shown_in_mixtures_compounds_and_natural_shots(balanced, natural):
-    shots = [showing for showing in balanced if kind_of(showing) in ("mixture", "compound")] + natural
+def test_only_units_that_go_together_are_shown_where_units_are_mixed(balanced, natural, independent):
+    shots = [showing for showing in balanced if kind_of(showing) in ("mixture", "compound")] + natural + independent
     for showing in shots:
         units = list(showing.action)
         assert all(b in compatible_units()[a] for a in units for b in units if a != b)
@@ -85,3 +106,43 @@ def test_natural_intensities_are_mostly_a_to_c(natural):
     values = [value for showing in natural for unit, value in showing.action.items() if unit != "AU27"]
     assert np.mean(np.array(values) < 3.5) > 0.7
     assert {showing.expression for showing in natural} == {None, "neutral"}
+
+
+def test_independent_units_come_at_the_rates_and_intensities_of_natural_ones(natural, independent):
+    for unit in BASE_RATES:
+        shown = [np.mean([unit in showing.action for showing in shots]) for shots in (natural, independent)]
+        assert shown[0] == pytest.approx(shown[1], abs=0.03)
+    for shots in (natural, independent):
+        values = np.array([value for showing in shots for unit, value in showing.action.items() if unit != "AU27"])
+        assert np.quantile(values, [0.25, 0.5, 0.75]) == pytest.approx([1.35, 2.2, 3.4], abs=0.15)
+
+
+def test_independent_units_that_go_together_do_so_by_chance(natural, independent):
+    table = compatible_units()
+    related, unrelated = (
+        [abs(phi) for (a, b), phi in phi_of_pairs(shots).items() if b in table[a]] for shots in (natural, independent)
+    )
+    chance = np.sqrt(2 / np.pi / len(independent))  # mean |phi| of units that nothing relates
+    assert np.mean(unrelated) < 1.3 * chance
+    assert np.mean(related) > 3 * chance
+    assert max(related) > 0.4
+    assert max(unrelated) < 0.07
+
+
+def test_units_that_exclude_one_another_stay_as_unlikely_together_when_drawn_independently(natural, independent):
+    table = compatible_units()
+    before, after = (
+        [phi for (a, b), phi in phi_of_pairs(shots).items() if b not in table[a]] for shots in (natural, independent)
+    )
+    assert len(after) == 36
+    assert max(after) < 0
+    assert np.mean(after) == pytest.approx(np.mean(before), abs=0.005)
+
+
+def test_natural_units_without_correlations_are_the_independent_ones(monkeypatch):
+    monkeypatch.setattr("semeia.data.synthetic.faces.policy._mixing", lambda: np.eye(len(BASE_RATES)))
+    streams = np.random.default_rng(7), np.random.default_rng(7)
+    for _ in range(200):
+        natural, independent = draw_natural(streams[0]), draw_independent(streams[1])
+        assert natural.action == independent.action
+        assert (natural.kind, independent.kind) in {("natural", "independent"), ("neutral", "neutral")}

@@ -74,8 +74,15 @@ def test_the_other_look_is_nearer_and_turns_further_but_shows_the_same_actions()
 def test_a_look_or_policy_that_does_not_exist_is_named():
     with pytest.raises(SemeiaError, match="look: expected one of usual, other, found 'odd'"):
         sample_spec(0, 0, 0, look="odd")
-    with pytest.raises(SemeiaError, match="policy: expected one of balanced, natural, found 'odd'"):
+    with pytest.raises(SemeiaError, match="policy: expected one of balanced, natural, independent, found 'odd'"):
         sample_spec(0, 0, 0, policy="odd")
+
+
+def test_shots_of_the_independent_policy_bear_its_name():
+    shots = [sample_spec(0, 0, k, policy="independent") for k in range(1, 7)]
+    assert {shot.kind for shot in shots} <= {"independent", "neutral"}
+    assert any(shot.action for shot in shots)
+    assert {shot.policy for shot in shots} == {"independent"}
 
 
 def test_weak_beards_are_stubble_and_only_grown_women_wear_eye_make_up():

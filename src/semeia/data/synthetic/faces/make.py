@@ -47,7 +47,7 @@ _SPLIT_ENDS = (0.8, 0.9, 1.0)
 
 Renderer = Literal["raster", "paths"]
 Look = Literal["usual", "other"]
-Policy = Literal["balanced", "natural"]
+Policy = Literal["balanced", "natural", "independent"]
 
 Shot = tuple[FaceLabels, bytes, bytes, dict[str, Any]]
 
@@ -65,7 +65,8 @@ class World:
         renderer: ``raster`` (fast) or ``paths`` (the path tracer).
         samples: light paths a pixel; 0 where none are traced.
         look: ``usual``, or ``other``: other hair, skin, light and camera, to test what was learned on the usual one.
-        policy: what faces do: ``balanced`` over action units and expressions, or ``natural`` as in recordings.
+        policy: what faces do: ``balanced`` over action units and expressions, ``natural`` as in recordings, or
+            ``independent``: the base rates of ``natural``, each unit by itself.
         split: name of the split of all images, or None to divide persons by ``split_of``.
         variant: of the path tracer; empty where it is not used.
         shard_images: images of a full shard.
@@ -168,7 +169,7 @@ def make_faces(
         samples: light paths a pixel of the path tracer.
         shots: images a person.
         look: ``usual`` or ``other``, see ``World``.
-        policy: ``balanced`` or ``natural``, see ``World``.
+        policy: ``balanced``, ``natural`` or ``independent``, see ``World``.
         split: put all images into this split; by default persons are divided 80/10/10.
         first_identity: number of the first person, so that two folders of one seed can hold different persons.
         variant: of the path tracer; by default the fast one where libLLVM 19 or newer is found.

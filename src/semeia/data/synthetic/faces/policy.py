@@ -1,7 +1,25 @@
-"""What shots show: draws the action of a shot under one of two policies.
+"""What shots show: draws the action of a shot under one of three policies.
 
 ``balanced`` shows each class and each unit about alike often, so that a reader can learn all of them; ``natural``
-shows units together as often as spontaneous recordings do, so that a reader can be tested on what it would meet there.
+shows units together as often as spontaneous recordings do, so that a reader can be tested on what it would meet there;
+``independent`` draws the units of ``natural`` at the same base rates without its correlations, as a negative control
+for claims that relations of units help.
+
+Anatomy still relates units under ``independent``: 36 of the 231 pairs cannot be shown together, so they stay about as
+negatively related as under ``natural``. The phi coefficient of "shown at all" in 100,000 draws, shot 0 aside and before
+rendering (docs/face_world.md has the command, and what rendered labels and shot 0 add):
+
+    pairs                                     natural   independent
+    mean |phi| of all 231                      0.0367        0.0118   (0.0025 if nothing related them)
+    mean |phi| of the 5 strongest in natural   0.3955        0.0066
+    mean |phi| of the 36 that exclude          0.0580        0.0561
+    mean |phi| of the 195 others               0.0328        0.0036
+    AU12, AU15                                 -0.191        -0.179   the strongest that exclude
+    AU24, AU25                                 -0.156        -0.150
+    AU26, AU27                                 -0.031        -0.031
+    AU25, AU26                                 +0.348        +0.022   go together; AU23, 24 and 34 exclude both
+
+Pairs that exclude one another are never shown together: their log odds ratio is minus infinity under both.
 """
 
 from __future__ import annotations
@@ -22,7 +40,7 @@ from semeia.data.synthetic.faces.action_units import (
 )
 from semeia.records import SemeiaError
 
-POLICIES = ("balanced", "natural")
+POLICIES = ("balanced", "natural", "independent")
 
 SHARES = {"prototype": 0.36, "compound": 0.08, "single": 0.24, "mixture": 0.18, "talking": 0.14}
 """Share of each kind of shot under the policy ``balanced``, the first shot of a person aside."""
@@ -44,8 +62,9 @@ BASE_RATES = {
     "AU12": 0.33, "AU14": 0.22, "AU15": 0.08, "AU17": 0.15, "AU20": 0.03, "AU23": 0.08, "AU24": 0.08, "AU25": 0.30,
     "AU26": 0.13, "AU27": 0.01, "AU43": 0.05, "AU18": 0.02, "AU22": 0.01, "AU34": 0.005,
 }  # fmt: skip
-"""Share of natural shots in which a unit is drawn, at A or more. Recalled, approximate, after published statistics of
-DISFA (rare, weak units) and BP4D (frequent AU06, 07, 10, 12, 14), between the two; not a measurement."""
+"""Share of natural and of independent shots in which a unit is drawn, at A or more. Recalled, approximate, after
+published statistics of DISFA (rare, weak units) and BP4D (frequent AU06, 07, 10, 12, 14), between the two; not a
+measurement."""
 
 CORRELATIONS = {
     ("AU01", "AU02"): 0.75, ("AU01", "AU04"): 0.25, ("AU01", "AU05"): 0.35, ("AU02", "AU05"): 0.45,
@@ -63,7 +82,7 @@ class Showing:
     """What a face does in one shot.
 
     Attributes:
-        kind: neutral, an expression, a compound, single, mixture, talking, or natural.
+        kind: neutral, an expression, a compound, single, mixture, talking, natural, or independent.
         expression: a name of ``records.EXPRESSIONS``, or None where the action comes from no prototype.
         compound: a name of ``action_units.COMPOUNDS``, or None.
         action: commanded intensity 0-5 of each driven unit.
@@ -94,6 +113,8 @@ def draw_showing(rng: np.random.Generator, policy: str, *, weak_side: str | None
     check_policy(policy)
     if policy == "natural":
         return draw_natural(rng)
+    if policy == "independent":
+        return draw_independent(rng)
     kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     side = str(rng.choice(["left", "right"]))
     if weak_side is not None:
@@ -162,7 +183,17 @@ def _mixture(rng: np.random.Generator) -> dict[str, float]:
 
 
 def draw_natural(rng: np.random.Generator) -> Showing:
-    """Draw units from a Gaussian copula with ``BASE_RATES`` and ``CORRELATIONS``.
+    """Draw units from a Gaussian copula with ``BASE_RATES`` and ``CORRELATIONS``."""
+    return _draw_at_base_rates(rng, "natural", mixing=_mixing())
+
+
+def draw_independent(rng: np.random.Generator) -> Showing:
+    """Draw units with ``BASE_RATES``, each by itself; units that cannot be shown together still exclude one another."""
+    return _draw_at_base_rates(rng, "independent", mixing=None)
+
+
+def _draw_at_base_rates(rng: np.random.Generator, kind: str, *, mixing: np.ndarray | None) -> Showing:
+    """Draw units at ``BASE_RATES`` from normal variables that ``mixing`` (K, K) relates; None leaves them independent.
 
     A unit is drawn where its latent variable z lies in the upper tail of its base rate r; with q, uniform in [0, 1],
     the place within that tail, its intensity is 1 + 4 q^1.8 (half of them below 2.2, three quarters below 3.4). Of
@@ -170,7 +201,9 @@ def draw_natural(rng: np.random.Generator) -> Showing:
     no expression, since spontaneous faces are not posed after prototypes.
     """
     units = list(BASE_RATES)
-    latent = _mixing() @ rng.normal(size=len(units))  # (K,)
+    latent = rng.normal(size=len(units))  # (K,)
+    if mixing is not None:
+        latent = mixing @ latent
     rates = np.array(list(BASE_RATES.values()))
     depth = 1 - _upper_tail(latent) / rates  # (K,)
     table = compatible_units()
@@ -180,7 +213,7 @@ def draw_natural(rng: np.random.Generator) -> Showing:
         if place > 0 and all(unit in table[other] for other in action):
             low = _SHOW_27 if unit == "AU27" else 1.0
             action[unit] = low + (5 - low) * place**1.8
-    return Showing("natural", action=action) if action else NEUTRAL
+    return Showing(kind, action=action) if action else NEUTRAL
 
 
 @functools.cache

@@ -107,7 +107,8 @@ class FaceSpec:
     """One shot of one person.
 
     Attributes:
-        kind: the policy's name of the shot: neutral, an expression, a compound, single, mixture, talking, or natural.
+        kind: the policy's name of the shot: neutral, an expression, a compound, single, mixture, talking, natural, or
+            independent.
         expression: a name of ``records.EXPRESSIONS``, or None where the action comes from no prototype.
         compound: a name of ``action_units.COMPOUNDS``, or None.
         action: commanded intensity 0-5 of each driven action unit.
