@@ -249,8 +249,8 @@ class PalsyReading:
     ``grade`` is I to VI and None where nothing could be compared; ``grades`` gives each its probability. ``degree`` in
     [0, 1] is the share of movement that seems lost. ``side`` is the weak one, "left" or "right" (the subject's own),
     or "none" in grade I; ``certainty`` is the probability of that side. ``resting`` are the Sunnybrook-style items of
-    the eye, cheek and mouth at rest, ``composite`` their sum with those of the movements, None where one is missing.
-    ``notes`` say what was left out, and why. ``pictures`` are what was read, ``curves`` clips over time.
+    the eye, cheek and mouth at rest, ``composite`` their sum with those of the movements, None where more than one is
+    missing. ``notes`` say what was left out, and why. ``pictures`` are what was read, ``curves`` clips over time.
     """
 
     grade: str | None

@@ -60,7 +60,7 @@ def test_a_patient_has_a_grade_a_side_and_what_they_rest_on(reader, photo, tmp_p
     smile = found.movements[3]
     assert set(smile.left) == set(reader.units.model.config.action_units)
     assert smile.files == (str(tmp_path / "photo.png"),)
-    assert found.notes == ()
+    assert all("could not be measured" in note for note in found.notes)
 
 
 def test_a_mirrored_patient_has_the_same_grade_and_swapped_sides(reader, photo, tmp_path):
@@ -112,8 +112,12 @@ def test_items_and_the_composite_by_hand():
     still = {"AU12": 0.1, "AU25": 0.2, "AU04": 0.0}
     assert reading._of_movement(still, still, exercise="smile", weak="left") == (None, None, 0)
     moved = [PalsyMovement(name, (), {}, {}, 0.0, 0.5, 3, 1) for name in EXERCISES]
-    assert reading._composite(moved, (1, 0, 1)) == 4 * 15 - 5 * 2 - 5
-    assert reading._composite(moved[:-1], (1, 0, 1)) is None
+    assert reading._composite(moved, (1, 0, 1)) == (4 * 15 - 5 * 2 - 5, "")
+    without, words = reading._composite(moved[:-1], (1, 0, 1))
+    assert without == 4 * 15 - 5 * 2 - 5
+    assert words.startswith("pucker could not be measured")
+    assert reading._composite(moved[:-2], (1, 0, 1)) == (None, "")
+    assert reading._composite(moved, None) == (None, "")
 
 
 def test_a_covered_eye_is_told_and_its_picture_left_out(reader, photo, tmp_path, monkeypatch):

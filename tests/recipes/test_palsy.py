@@ -117,6 +117,7 @@ def test_healthy_patients_are_given_the_room_that_they_need():
 def test_no_more_seen_eyes_than_allowed_are_taken_for_covered():
     torch.manual_seed(0)
     model = palsy.Palsy(palsy.Config(action_units=("AU12",), width=3, encoder=4))
+    torch.nn.init.normal_(model.eye.weight)
     views = noise(200)
     people = [Patient(f"p{i}", 0, -1, 0.0, "val", (i,)) for i in range(200)]
     recipe.leave_eyes(model, views, people, part=0.9)

@@ -102,6 +102,8 @@ class PalsyReader:
         severity = said["each"][0].numpy()
         movements = self._movements(views, features, severity, weak=weak)
         resting = _resting(views, features)
+        composite, words = _composite(movements, resting)
+        notes += [words] if words else []
         return PalsyReading(
             grade=scales.GRADES[grade],
             grades=dict(zip(scales.GRADES, said["grades"][0].tolist(), strict=True)),
@@ -110,7 +112,7 @@ class PalsyReader:
             certainty=max(left, 1 - left),
             movements=movements,
             resting=resting,
-            composite=_composite(movements, resting),
+            composite=composite,
             notes=tuple(notes),
             weights=self.weights,
             pictures=self._pictures(views, features, severity),
@@ -252,15 +254,21 @@ def _resting(views: Sequence[View], features: Features) -> tuple[int, int, int] 
     return int(eye), int(cheek), int(mouth)
 
 
-def _composite(movements: Sequence[PalsyMovement], resting: tuple[int, int, int] | None) -> int | None:
-    """Sunnybrook-style composite, if all of its items are there."""
-    of = {movement.exercise: movement for movement in movements}
-    asked = [of.get(name) for name in scales.EXERCISES if name != "rest"]
-    items = [(m.item, m.synkinesis) for m in asked if m is not None and m.item is not None and m.synkinesis is not None]
-    if resting is None or len(items) < len(asked):
-        return None
-    voluntary, beside = zip(*items, strict=True)
-    return int(scales.composite(voluntary, resting=resting, synkinesis=beside))
+def _composite(movements: Sequence[PalsyMovement], resting: tuple[int, int, int] | None) -> tuple[int | None, str]:
+    """Sunnybrook-style composite, and what to know of it: a movement that was not measured counts as the others' mean.
+
+    A pucker is measured least: AU18 is none of the units, and those of the same muscle need not show.
+    """
+    asked = [name for name in scales.EXERCISES if name != "rest"]
+    of = {m.exercise: (m.item, m.synkinesis) for m in movements if m.item is not None and m.synkinesis is not None}
+    missing = [name for name in asked if name not in of]
+    if resting is None or len(missing) > 1:
+        return None, ""
+    means = np.mean(list(of.values()), axis=0)
+    voluntary, beside = np.array([of.get(name, means) for name in asked]).T
+    whole = scales.composite(voluntary, resting=resting, synkinesis=beside)
+    words = f"{missing[0]} could not be measured: the composite takes it as the mean of the others" if missing else ""
+    return int(np.floor(whole + 0.5)), words
 
 
 # Files of a patient ---------------------------------------------------------------------------------------------------

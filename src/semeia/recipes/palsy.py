@@ -36,6 +36,7 @@ from semeia.metrics import faces as metrics
 from semeia.metrics import grades
 from semeia.ops.palsy_scales import GRADES
 from semeia.patients import Features, View, batch_of, even_features, features_of, unread
+from semeia.recipes._cards import trained_by
 from semeia.recipes._palsy_patients import Gathered, Patient, PatientFeed, gather
 from semeia.records import SemeiaError
 from semeia.systems import palsy
@@ -373,7 +374,8 @@ def card(config: Config, au: str, counts: dict[str, int], table: Sequence[Score]
     return CARD.format(
         au=au, train=counts["train"], val=counts["val"], test=counts["test"],
         folders=" and ".join(Path(folder).name for folder in config.data.faces), steps=f"{config.fit.steps:,}",
-        seed=config.fit.seed, healthy=f"{config.healthy:.0%}", seen=f"{config.seen:.1%}", table=score_table(table),
+        seed=config.fit.seed, command=trained_by(config, system="palsy", small=small()),
+        healthy=f"{config.healthy:.0%}", seen=f"{config.seen:.1%}", table=score_table(table),
     )  # fmt: skip
 
 
@@ -391,6 +393,10 @@ from it by numbers that are recalled to go with the 1985 paper of House and Brac
 {train:,} patients of {folders}; {steps} steps, seed {seed}. On {val:,} others the step to grade II was moved to where
 {healthy} of the healthy ones stay in grade I, and an eye counts as covered from where {seen} of theirs do not. Covers
 are drawn: plasters, bars and patches.
+
+```
+{command}
+```
 
 ## What was measured
 {test:,} patients that training never saw; intervals are 95 % over patients.
