@@ -36,6 +36,8 @@ def faces(tmp_path_factory):
             age=float(rng.uniform(5, 80)),
             pose=Pose(*rng.uniform(-30, 30, 3)),
             landmarks=landmarks,
+            valence=(i % 9 - 4) / 5,
+            arousal=(i % 7 - 3) / 4,
         )
         picture = io.BytesIO()
         Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(picture, "PNG")

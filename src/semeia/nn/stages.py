@@ -115,27 +115,31 @@ class FineViT(VisionTransformer):
         return maps
 
 
-def visible_tokens(model: Any, image: Tensor, visible: Tensor) -> Tensor:
+def visible_tokens(model: Any, image: Tensor, visible: Tensor | None) -> Tensor:
     """Encode some patches of a picture as if there were no others.
 
     Args:
         model: A ``FineViT`` or a plain timm ViT.
         image: ``(B, 3, H, W)``, normalised as the backbone expects.
-        visible: ``(B, K)`` indices of patches on the backbone's grid.
+        visible: ``(B, K)`` indices of patches on the backbone's grid; None for all of them.
 
     Returns:
         ``(B, P + K, C)`` after the last block and the final norm where there is one, patches in the order of
         ``visible``.
     """
     if isinstance(model, FineViT):
-        shown = image.new_zeros(len(image), model.patch_embed.num_patches).scatter(1, visible, 1.0)
-        x = model.patch_embed.backbone(image, shown.unflatten(1, (1, *model.patch_embed.grid_size)))
+        shown = None
+        if visible is not None:
+            shown = image.new_zeros(len(image), model.patch_embed.num_patches).scatter(1, visible, 1.0)
+            shown = shown.unflatten(1, (1, *model.patch_embed.grid_size))
+        x = model.patch_embed.backbone(image, shown)
         x = x.flatten(2).transpose(1, 2)  # (B, C, h, w) -> (B, N, C)
     else:
         x = model.patch_embed(image)
     x = model._pos_embed(x)  # (B, P + N, C)
     prefix = model.num_prefix_tokens
-    x = torch.cat([x[:, :prefix], gather_tokens(x[:, prefix:], visible)], 1)
+    if visible is not None:
+        x = torch.cat([x[:, :prefix], gather_tokens(x[:, prefix:], visible)], 1)
     return model.norm(model.blocks(model.norm_pre(x)))
 
 
