@@ -58,7 +58,7 @@ class View:
 
     def mirrored(self) -> View:
         """The view of the mirrored face."""
-        landmarks = (self.landmarks * [-1, 1] + [self.image.shape[1], 0])[FLIP_68]
+        landmarks = mirrored_points(self.landmarks, self.image.shape[1])
         return View(self.file, self.image[:, ::-1].copy(), landmarks, self.frame)
 
     def covered(self, side: int, rng: np.random.Generator) -> View:
@@ -99,12 +99,30 @@ def view_of(
     file: PalsyFile, finder: FaceFinder, image: np.ndarray, *, size: int, number: int | None = None
 ) -> View | None:
     """The largest face of a picture (H, W, 3), or of a frame of that number; None where none is found."""
-    faces = finder.find(image)
-    if not faces:
+    points = even_landmarks(finder, image)
+    if points is None:
         return None
-    points = landmarks_68(faces[0].mesh)
     matrix = upright_matrix(points, size, margin=ROOM)
     return View(file, crop(image, matrix, size=size), transform_points(matrix, points), number)
+
+
+def even_landmarks(finder: FaceFinder, image: np.ndarray) -> np.ndarray | None:
+    """Landmarks (68, 2) of the largest face, found in a picture (H, W, 3) and in its mirror image, their mean.
+
+    The finder does not place a mirrored face quite alike; the mean does, so that sides swap when a picture is turned
+    over. Where a face is found in one of both alone, that one counts.
+    """
+    here = [landmarks_68(face.mesh) for face in finder.find(image)]
+    there = [mirrored_points(landmarks_68(face.mesh), image.shape[1]) for face in finder.find(image[:, ::-1].copy())]
+    if not here or not there:
+        return next(iter(here + there), None)
+    first = here[0]
+    return (first + min(there, key=lambda points: float(np.abs(points - first).mean()))) / 2
+
+
+def mirrored_points(landmarks: np.ndarray, width: int) -> np.ndarray:
+    """Landmarks (68, 2) of the mirror image of a picture."""
+    return (landmarks * [-1, 1] + [width, 0])[FLIP_68]
 
 
 def is_clip(file: PalsyFile) -> bool:

@@ -69,10 +69,10 @@ def test_a_mirrored_patient_has_the_same_grade_and_swapped_sides(reader, photo, 
     here = reader.read(patient(tmp_path / "a", photo))
     there = reader.read(patient(tmp_path / "b", photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
     assert here.grade == there.grade
-    assert here.degree == pytest.approx(there.degree, abs=0.02)
+    assert here.degree == pytest.approx(there.degree, abs=1e-4)
     for one, other in zip(here.movements, there.movements, strict=True):
         for unit in one.left:
-            assert one.left[unit] == pytest.approx(other.right[unit], abs=0.15)
+            assert one.left[unit] == pytest.approx(other.right[unit], abs=1e-3)
 
 
 def test_views_and_their_mirror_images_have_the_same_features(reader, photo):

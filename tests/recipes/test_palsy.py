@@ -114,6 +114,26 @@ def test_healthy_patients_are_given_the_room_that_they_need():
     assert 0.85 <= (model.predict(batch)["grade"] == 0).float().mean() <= 0.95
 
 
+def test_steps_between_grades_follow_patients_who_did_not_train():
+    torch.manual_seed(0)
+    model = palsy.Palsy(palsy.Config(action_units=("AU12",), width=3, encoder=4))
+    views = noise(120)
+    people = [Patient(f"p{i}", 0, -1, 0.0, "val", (i,)) for i in range(120)]
+    severity = model.eval().scores(patients.batch_of(views, [(i,) for i in range(120)]))["severity"]
+    places = (severity + 0.2 * severity.std() * torch.randn(120)).argsort().argsort()
+    ranked = [replace(person, grade=int(place) // 20) for person, place in zip(people, places, strict=True)]
+    recipe.fit_steps(model, views, ranked)
+    said = model.predict(patients.batch_of(views, [(i,) for i in range(120)]))["grade"]
+    assert (said - torch.tensor([person.grade for person in ranked])).abs().float().mean() < 0.4
+
+
+def test_steps_stay_where_a_grade_is_missing():
+    model = palsy.Palsy(palsy.Config(action_units=("AU12",), width=3, encoder=4))
+    before = model.levels.first.clone()
+    recipe.fit_steps(model, noise(20), [Patient(f"p{i}", 0, -1, 0.0, "val", (i,)) for i in range(20)])
+    assert torch.equal(model.levels.first, before)
+
+
 def test_no_more_seen_eyes_than_allowed_are_taken_for_covered():
     torch.manual_seed(0)
     model = palsy.Palsy(palsy.Config(action_units=("AU12",), width=3, encoder=4))

@@ -32,7 +32,6 @@ from semeia.data.feeds import Balance, FaceFeed, FaceSet, mixture, positive_rate
 from semeia.evaluate import MEAN, Score, score_table
 from semeia.face_sets import FaceData, open_faces, open_split, with_split
 from semeia.files import write_whole
-from semeia.nn.mini_xception import MiniXception
 from semeia.recipes._cards import trained_by
 from semeia.recipes._unit_networks import mild
 from semeia.recipes.face_mae import load_prior
@@ -125,7 +124,8 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     model = emma.build(config.model)
     if config.prior is not None:
         load_prior(model.backbone, config.prior, mean=config.model.mean, std=config.model.std)
-    model.cnn.load_state_dict(frozen_state(config))
+    if model.cnn is not None:
+        model.cnn.load_state_dict(frozen_state(config))
     names = vocabulary(config.model)
     rates = torch.from_numpy(positive_rates(sets, names)).nan_to_num(0.5).clamp(min=RAREST)
     model.positive.copy_((1 - rates) / rates)
@@ -158,13 +158,11 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
 
 
 def frozen_state(config: Config) -> dict[str, torch.Tensor]:
-    """Tensors of the frozen expression CNN.
+    """Tensors of another frozen expression CNN than ``mini_xception``.
 
     Raises:
-        SemeiaError: It has none, or the part cannot be had.
+        SemeiaError: They are not named.
     """
-    if config.model.cnn == "mini_xception":
-        return MiniXception.load().state_dict()
     if config.cnn_weights is None:
         raise SemeiaError(f"model.cnn is {config.model.cnn!r}; expected its weights as --cnn_weights FILE.safetensors")
     return load_file(config.cnn_weights)
@@ -224,5 +222,5 @@ accuracy on people**; valence and arousal of rendered faces follow a documented 
 - How a face looks is not what a person feels.
 - It does not identify persons and must not be used to decide about them. Not a medical device.
 
-Licence: Apache-2.0. The frozen network's weights are MIT (see NOTICE).
+Licence: Apache-2.0. The frozen network is fetched by name and hash (`semeia parts`), under a licence of its own.
 """

@@ -34,6 +34,7 @@ from semeia.face_sets import FaceData
 from semeia.files import write_whole
 from semeia.metrics import faces as metrics
 from semeia.metrics import grades
+from semeia.nn.intensity import IntensityLevels
 from semeia.ops.palsy_scales import GRADES
 from semeia.patients import Features, View, batch_of, even_features, features_of, unread
 from semeia.recipes._cards import trained_by
@@ -46,6 +47,9 @@ from semeia.unit_networks import BESIDE, NETWORKS, load_network, network_of
 
 CLEAR = 0.4
 """Degree from which the weak side is asked for."""
+
+SPREAD = 4.0
+"""Standard deviation of severities from which the fit of the steps begins, in units of a logit."""
 
 SHRINK = 1e-3
 """Ridge on what tells covered eyes: there are hundreds of features."""
@@ -77,7 +81,7 @@ class Config:
     """Peak, reached after the warm-up; a cosine leads to zero."""
     weight_decay: float = 0.05
     """AdamW's."""
-    healthy: float = 0.97
+    healthy: float = 0.98
     """Part of the healthy patients of ``val`` that must stay in grade I."""
     seen: float = 0.995
     """Part of the eyes of ``val`` that must not be taken for covered ones."""
@@ -203,11 +207,42 @@ def learn(config: Config, network: Any, seen: Gathered, *, resume: bool = True, 
     fit(model, {"main": feed}, optimizers, config.fit, evaluate=validate if seen.of("val") else None, resume=resume,
         progress=progress)  # fmt: skip
     grader = Grader(model, network, read())
+    fit_steps(model, grader.features, seen.of("val"))
     give_room(model, grader.features, seen.of("val"), part=config.healthy)
     if config.covers:
         learn_covers(grader, seen, how=config.augmentation, most=config.covers, rng=rng)
         leave_eyes(model, grader.features, seen.of("val"), part=config.seen)
     return grader
+
+
+def fit_steps(model: palsy.Palsy, features: Features, patients: Sequence[Patient]) -> None:
+    """Fit the scale of the severity and the steps between grades, all grades counting alike; in place.
+
+    Training reads augmented pictures, and severities of pictures as they are spread otherwise.
+    """
+    graded = [patient for patient in patients if patient.grade >= 0]
+    truth = torch.tensor([patient.grade for patient in graded])
+    if not graded or len(truth.unique()) < len(GRADES):
+        return  # a step that nobody is beyond, or before, would run away
+    with torch.no_grad():
+        severity = model.eval().scores(batch_of(features, [patient.places for patient in graded]))["severity"]
+    stretch = (SPREAD / severity.std()).log().requires_grad_(True)
+    weight = (1 / torch.bincount(truth).float())[truth][:, None]
+    optimizer = torch.optim.LBFGS([stretch, *model.levels.parameters()], max_iter=1000, line_search_fn="strong_wolfe")
+
+    def loss() -> Any:
+        optimizer.zero_grad()
+        logits = model.levels((severity * stretch.exp())[:, None])[:, 0]
+        total = F.binary_cross_entropy_with_logits(
+            logits, IntensityLevels.targets(truth.float()), weight=weight / weight.mean()
+        )
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    with torch.no_grad():
+        for parameter in model.grade[-1].parameters():
+            parameter.mul_(stretch.exp())
 
 
 @torch.no_grad()
@@ -390,9 +425,9 @@ units {au}.
 from it by numbers that are recalled to go with the 1985 paper of House and Brackmann. No clinician graded anything.
 
 ## What it learned from
-{train:,} patients of {folders}; {steps} steps, seed {seed}. On {val:,} others the step to grade II was moved to where
-{healthy} of the healthy ones stay in grade I, and an eye counts as covered from where {seen} of theirs do not. Covers
-are drawn: plasters, bars and patches.
+{train:,} patients of {folders}; {steps} steps, seed {seed}. On {val:,} others the steps between grades were
+fitted; the one to grade II was then moved to where {healthy} of the healthy ones stay in grade I, and an eye counts as
+covered from where {seen} of theirs do not. Covers are drawn: plasters, bars and patches.
 
 ```
 {command}

@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -92,8 +93,9 @@ class EMMA(Task):
 
     Args:
         config: See ``Config``.
-        backbone: The ViT, tapped once.
-        cnn: The frozen expression CNN, from its own input to scores ``(B, Q)``.
+        backbone: The ViT.
+        cnn: A frozen expression CNN that is kept with the weights; None for ``mini_xception``, a part that is fetched
+            when it is first asked and kept with no weights.
     """
 
     mean: Tensor
@@ -101,10 +103,11 @@ class EMMA(Task):
     positive: Tensor
     unit_threshold: Tensor
 
-    def __init__(self, config: Config, *, backbone: Stages, cnn: nn.Module) -> None:
+    def __init__(self, config: Config, *, backbone: Stages, cnn: nn.Module | None) -> None:
         super().__init__()
         self.config, self.backbone = config, backbone
-        self.cnn = cnn.eval().requires_grad_(False)
+        self.cnn = None if cnn is None else cnn.eval().requires_grad_(False)
+        self._part: tuple[MiniXception, ...] = ()  # a tuple, so that its weights are not this module's
         e, k = len(config.expressions), len(config.action_units)
         vit = backbone.model
         width = vit.embed_dim * (vit.patch_embed.num_patches if config.pooling == "places" else 1)
@@ -124,7 +127,8 @@ class EMMA(Task):
     def train(self, mode: bool = True) -> EMMA:
         """Training mode for all but the frozen CNN: its batch norms would drift."""
         super().train(mode)
-        self.cnn.eval()
+        if self.cnn is not None:
+            self.cnn.eval()
         return self
 
     # -- the paper's boxes
@@ -141,11 +145,13 @@ class EMMA(Task):
     @torch.no_grad()
     def second_opinion(self, image: Tensor) -> Tensor:
         """``(B, 3, S, S)`` in [0, 1] -> scores of the frozen CNN ``(B, Q)``, logits."""
-        if self.config.cnn == "mini_xception":
-            pixels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-            with torch.autocast(image.device.type, enabled=False):
-                return self.cnn(mini_xception.network_input(pixels))
-        return self.cnn((image - self.mean) / self.std)
+        if self.cnn is not None:
+            return self.cnn((image - self.mean) / self.std)
+        if not self._part:
+            self._part = (MiniXception.load(),)
+        pixels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        with torch.autocast(image.device.type, enabled=False):
+            return self._part[0].to(image.device)(mini_xception.network_input(pixels))
 
     def scores(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``(B, 3, S, S)`` in [0, 1] -> logits of expressions ``(B, E)`` and units ``(B, K)``, affect ``(B, 2)``."""
@@ -227,7 +233,7 @@ def affect_inputs(config: Config, features: int) -> int:
 
 
 def build(config: Config) -> EMMA:
-    """Build the model; the CNN has random weights until a recipe or a checkpoint fills them.
+    """Build the model; a CNN of one's own has random weights until a recipe or a checkpoint fills them.
 
     Raises:
         SemeiaError: A value that does not fit the others.
@@ -247,10 +253,6 @@ def build(config: Config) -> EMMA:
     check_maskable(backbone.model, config.backbone)
     if config.pooling == "class" and not backbone.model.num_prefix_tokens:
         raise SemeiaError(f"pooling 'class': {config.backbone} has no class token; expected 'mean' or 'places'")
-    if config.cnn == "mini_xception":
-        cnn: nn.Module = MiniXception()
-    else:
-        import timm
-
-        cnn = timm.create_model(config.cnn, pretrained=False, num_classes=config.cnn_classes)
+    own = config.cnn != "mini_xception"
+    cnn = timm.create_model(config.cnn, pretrained=False, num_classes=config.cnn_classes) if own else None
     return EMMA(config, backbone=backbone, cnn=cnn)
