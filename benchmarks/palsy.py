@@ -25,9 +25,8 @@ from semeia.files import write_whole
 from semeia.media.images import read_image
 from semeia.metrics import grades
 from semeia.metrics.faces import confusion
-from semeia.ops.faces import landmarks_68
 from semeia.ops.palsy_scales import GRADES
-from semeia.patients import EYES, View, batch_of, even_features, view_of
+from semeia.patients import EYES, View, batch_of, even_features, even_landmarks, view_of
 from semeia.predict.palsy import PalsyReader
 from semeia.recipes._palsy_patients import gather
 
@@ -122,8 +121,9 @@ def covered(reader: PalsyReader, paths: list[layout.PalsyFile]) -> None:
         shown += 1
         plain += bool((reader.model.covered(even_features(reader.units.model, [view]).sides)[0] > 0).any())
         side = int(rng.integers(2))
-        eye = landmarks_68(reader.finder.find(image)[0].mesh)[EYES[side]]
-        hidden = cover(image, eye, rng)
+        points = even_landmarks(reader.finder, image)
+        assert points is not None  # there is a view
+        hidden = cover(image, points[EYES[side]], rng)
         again = view_of(file, reader.finder, hidden, size=size)
         if again is None:
             outcome["no face found"] += 1

@@ -227,6 +227,14 @@ def fit_steps(model: palsy.Palsy, features: Features, patients: Sequence[Patient
     with torch.no_grad():
         severity = model.eval().scores(batch_of(features, [patient.places for patient in graded]))["severity"]
     stretch = (SPREAD / severity.std()).log().requires_grad_(True)
+    means = torch.stack([severity[truth == grade].mean() for grade in range(len(GRADES))]) * stretch.detach().exp()
+    # Steps begin halfway between neighbouring grades: where two begin as one, nothing would part them.
+    first, gaps = model.levels.first, model.levels.gaps
+    halfway = (means[:-1] + means[1:]) / 2
+    apart = halfway.diff().clamp(min=0.1)
+    with torch.no_grad():
+        first.fill_(halfway[0])
+        gaps.copy_(apart.expm1().log()[None])
     weight = (1 / torch.bincount(truth).float())[truth][:, None]
     optimizer = torch.optim.LBFGS([stretch, *model.levels.parameters()], max_iter=1000, line_search_fn="strong_wolfe")
 
