@@ -40,7 +40,7 @@ ABAW_UNITS = (
 """The twelve units of Aff-Wild2, in its order."""
 
 Affect = Literal["scores", "vit scores", "cnn scores", "features"]
-"""What valence and arousal are read from: all scores, those of one network, or the ViT's features."""
+"""What valence and arousal are read from: all scores, those of one network, or the layer below the ViT's scores."""
 
 Pooling = Literal["places", "mean", "class"]
 
@@ -115,7 +115,7 @@ class EMMA(Task):
         self.norm = nn.LayerNorm(vit.embed_dim) if isinstance(vit.norm, nn.Identity) else nn.Identity()
         self.head = nn.Sequential(nn.Linear(width, config.hidden), nn.ReLU(), nn.Linear(config.hidden, e + k))
         self.read = nn.Sequential(
-            nn.Linear(affect_inputs(config, width), config.affect_hidden), nn.ReLU(), nn.Linear(config.affect_hidden, 2)
+            nn.Linear(affect_inputs(config), config.affect_hidden), nn.ReLU(), nn.Linear(config.affect_hidden, 2)
         )
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1))
@@ -155,14 +155,14 @@ class EMMA(Task):
 
     def scores(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``(B, 3, S, S)`` in [0, 1] -> logits of expressions ``(B, E)`` and units ``(B, K)``, affect ``(B, 2)``."""
-        features = self.features(image)
-        seen = self.head(features)  # (B, E + K)
+        inner = self.head[:2](self.features(image))  # (B, hidden)
+        seen = self.head[2](inner)  # (B, E + K)
         others = self.second_opinion(image).to(seen.dtype)
         inputs = {
             "scores": lambda: torch.cat([others, seen], -1),
             "vit scores": lambda: seen,
             "cnn scores": lambda: others,
-            "features": lambda: features,
+            "features": lambda: inner,
         }[self.config.affect]()
         e = len(self.config.expressions)
         return seen[:, :e], seen[:, e:], self.read(inputs)
@@ -220,12 +220,12 @@ AFFECT_RATE = 1e-4
 """Rate of the perceptron of valence and arousal. [code: Adam of its own, 1e-4]"""
 
 
-def affect_inputs(config: Config, features: int) -> int:
+def affect_inputs(config: Config) -> int:
     """Width of what valence and arousal are read from."""
     scores = len(config.expressions) + len(config.action_units)
     widths = {
         "scores": scores + config.cnn_classes, "vit scores": scores, "cnn scores": config.cnn_classes,
-        "features": features,
+        "features": config.hidden,
     }  # fmt: skip
     if config.affect not in widths:
         raise SemeiaError(f"affect: expected one of {', '.join(get_args(Affect))}, found {config.affect!r}")
