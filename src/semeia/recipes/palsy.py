@@ -418,7 +418,7 @@ def card(config: Config, au: str, counts: dict[str, int], table: Sequence[Score]
         au=au, train=counts["train"], val=counts["val"], test=counts["test"],
         folders=" and ".join(Path(folder).name for folder in config.data.faces), steps=f"{config.fit.steps:,}",
         seed=config.fit.seed, command=trained_by(config, system="palsy", small=small()),
-        healthy=f"{config.healthy:.0%}", seen=f"{config.seen:.1%}", table=score_table(table),
+        healthy=f"{100 * config.healthy:.0f} %", seen=f"{100 * config.seen:.1f} %", table=score_table(table),
     )  # fmt: skip
 
 
