@@ -54,11 +54,11 @@ class Config:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     """Channel means that the input is normalised with. [default: those of the bundled prior; code: ImageNet's]"""
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
-    """Channel deviations, likewise."""
+    """Channel deviations, likewise. [default: as for the means]"""
     margin: float = 0.05
     """Of the aligned crop. [default: Q-Face's]"""
     pooling: Pooling = "mean"
-    """``class``: the class token [code]; ``mean``: of the visible places, for ViTs without one."""
+    """``class``: the class token; ``mean``: of the visible places, for ViTs without one. [code: class]"""
     networks: int = 2
     """V. [code: 2; 1 is a masked classifier by itself]"""
     mask_ratio: float = 0.75

@@ -68,7 +68,7 @@ class Config:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     """Channel means that the ViT's input is normalised with. [default: those of the bundled prior; code: ImageNet's]"""
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
-    """Channel deviations, likewise."""
+    """Channel deviations, likewise. [default: as for the means]"""
     margin: float = 0.05
     """Of the aligned crop. [default: Q-Face's; code: Aff-Wild2's own aligned crops]"""
     pooling: Pooling = "places"
