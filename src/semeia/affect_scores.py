@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from semeia.data.feeds import evaluation_batches, evaluation_rows
 from semeia.data.formats.face_files import Faces
 from semeia.data.samples import Vocabulary
 from semeia.evaluate import MEAN, Score
 from semeia.metrics import affect, calibration
+from semeia.unit_scores import read_aligned
 
 Number = Callable[[affect.Sums], np.ndarray]
 
@@ -27,45 +27,19 @@ def vocabulary(config: Any) -> Vocabulary:
 
 
 def read_affect(
-    model: Any, folders: Sequence[Faces], *, split: str, limit: int | None = None, batch_size: int = 64, **options: Any
+    model: Any, folders: Sequence[Faces], *, split: str, limit: int | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
-    """Truths with NaN (-1 of expressions) where unlabelled, answers, and the identity of each image of a split.
-
-    Args:
-        model: EMMA or CoTEX, in whatever mode; left in it.
-        folders: Data sets.
-        split: ``train``, ``val`` or ``test``.
-        limit: Most images of each folder.
-        batch_size: Images a forward pass.
-        **options: Of ``predict``.
+    """Truths and answers of EMMA or CoTEX, as ``unit_scores.read_aligned`` gives them, and (n,) identities.
 
     Returns:
         ``expression`` (n,), and where the model answers them ``au_occurrence`` (n, K) and ``valence_arousal`` (n, 2);
-        the model's answers; (n,) identities.
+        the model's answers; identities.
     """
-    truth: dict[str, list[np.ndarray]] = {}
-    answer: dict[str, list[np.ndarray]] = {}
-    people: list[str] = []
-    training, config, device = model.training, model.config, model.mean.device
-    model.eval()
-    for number, folder in enumerate(folders):
-        texts = folder.columns.texts
-        rows = evaluation_rows(folder, split=split, limit=limit)
-        people += [f"{number}/{texts['identity'][row] or texts['key'][row]}" for row in rows]
-        for batch in evaluation_batches(
-            folder, split=split, view="aligned", image_size=config.image_size, vocabulary=vocabulary(config),
-            margin=config.margin, batch_size=batch_size, limit=limit,
-        ):  # fmt: skip
-            for name, value in model.predict(batch["image"].to(device), **options).items():
-                answer.setdefault(name, []).append(value.float().cpu().numpy())
-            truth.setdefault("expression", []).append(batch["expression"].numpy())
-            for name in ("au_occurrence", "valence_arousal"):
-                if name in batch:
-                    known = batch[name].masked_fill(~batch[f"{name}_mask"], torch.nan)
-                    truth.setdefault(name, []).append(known.numpy())
-    model.train(training)
-    whole = [{name: np.concatenate(parts) for name, parts in side.items()} for side in (truth, answer)]
-    return whole[0], whole[1], np.array(people)
+    names = vocabulary(model.config)
+    truths = ("expression", "au_occurrence", "valence_arousal") if names.valence_arousal else ("expression",)
+    return read_aligned(
+        model, folders, names=names, truths=truths, device=model.mean.device, split=split, limit=limit
+    )  # fmt: skip
 
 
 def fit_thresholds(model: Any, folders: Sequence[Faces], *, split: str = "val", limit: int | None = None) -> None:
@@ -98,7 +72,7 @@ def sums_of(
 
 
 def evaluate_affect(
-    model: Any, folders: Sequence[Faces], *, split: str, limit: int | None = None, rounds: int = 1000, **options: Any
+    model: Any, folders: Sequence[Faces], *, split: str, limit: int | None = None, rounds: int = 1000
 ) -> list[Score]:
     """Read a split and score affect, expressions, units, and the challenge's sum of all.
 
@@ -108,14 +82,19 @@ def evaluate_affect(
         split: ``train``, ``val`` or ``test``.
         limit: Most images of each folder.
         rounds: Of the bootstrap over identities; 0 gives no intervals.
-        **options: Of ``predict``.
 
     Raises:
         SemeiaError: A folder has no image in the split.
     """
     if not folders:
         return []
-    truth, answer, people = read_affect(model, folders, split=split, limit=limit, **options)
+    return affect_table(model, *read_affect(model, folders, split=split, limit=limit), rounds=rounds)
+
+
+def affect_table(
+    model: Any, truth: Mapping[str, np.ndarray], answer: Mapping[str, np.ndarray], people: np.ndarray, *, rounds: int
+) -> list[Score]:
+    """Scores of what was read; see ``evaluate_affect``."""
     _, sums = sums_of(model, truth, answer, people)
     config = model.config
     rows: list[tuple[str, str, str, Number]] = [

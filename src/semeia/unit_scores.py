@@ -53,24 +53,50 @@ def read_units(
     Returns:
         ``au_occurrence``, ``au_intensity`` (n, N) and ``au_sides`` (n, N, 2); the model's answers; (n,) identities.
     """
+    return read_aligned(
+        model, folders, names=vocabulary(model.config), truths=("au_occurrence", "au_intensity", "au_sides"),
+        device=model.unit_threshold.device, split=split, limit=limit, batch_size=batch_size,
+    )  # fmt: skip
+
+
+def read_aligned(
+    model: Any, folders: Sequence[Faces], *, names: Vocabulary, truths: Sequence[str], device: torch.device,
+    split: str, limit: int | None, batch_size: int = 64,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:  # fmt: skip
+    """What a model that reads aligned crops says of a split, beside the truth.
+
+    Args:
+        model: With ``predict`` and a ``config`` of ``image_size`` and ``margin``; its mode is left as it was.
+        folders: Data sets.
+        names: What targets are arranged by.
+        truths: Targets of ``data.samples`` that are wanted.
+        device: Of the model.
+        split: ``train``, ``val`` or ``test``.
+        limit: Most images of each folder.
+        batch_size: Images a forward pass.
+
+    Returns:
+        Truths by name, NaN where unlabelled, but ``expression`` -1; the model's answers; (n,) identities.
+    """
     truth: dict[str, list[np.ndarray]] = {}
     answer: dict[str, list[np.ndarray]] = {}
     people: list[str] = []
-    training, config, device = model.training, model.config, model.unit_threshold.device
+    training, config = model.training, model.config
     model.train(False)
     for number, folder in enumerate(folders):
         texts = folder.columns.texts
         rows = evaluation_rows(folder, split=split, limit=limit)
         people += [f"{number}/{texts['identity'][row] or texts['key'][row]}" for row in rows]
         for batch in evaluation_batches(
-            folder, split=split, view="aligned", image_size=config.image_size, vocabulary=vocabulary(config),
+            folder, split=split, view="aligned", image_size=config.image_size, vocabulary=names,
             margin=config.margin, batch_size=batch_size, limit=limit,
         ):  # fmt: skip
             for name, value in model.predict(batch["image"].to(device)).items():
                 answer.setdefault(name, []).append(value.float().cpu().numpy())
-            for name in ("au_occurrence", "au_intensity", "au_sides"):
-                known = batch[name].masked_fill(~batch[f"{name}_mask"], torch.nan)
-                truth.setdefault(name, []).append(known.numpy())
+            for name in truths:
+                value, known = batch[name], batch[f"{name}_mask"]
+                value = value if name == "expression" else value.masked_fill(~known, torch.nan)
+                truth.setdefault(name, []).append(value.numpy())
     model.train(training)
     whole = [{name: np.concatenate(parts) for name, parts in side.items()} for side in (truth, answer)]
     return whole[0], whole[1], np.array(people)

@@ -62,7 +62,7 @@ def test_nothing_is_hidden_in_use_and_logits_are_added():
         torch.nn.init.normal_(network.head.weight)
     one, other = model.logits(image, masked=False)
     assert torch.allclose(model.predict(image)["expression"], (one + other).softmax(-1), atol=1e-6)
-    assert torch.allclose(model.predict(image, single=1)["expression"], other.softmax(-1), atol=1e-6)
+    assert torch.allclose(model.predict(image)["each"][:, 1], other.softmax(-1), atol=1e-6)
 
 
 def test_the_weight_of_agreement_is_that_of_a_mean_over_classes():

@@ -51,9 +51,10 @@ def measure_by(system: str, recipe: Any, of: Any, *, single: bool = False) -> Ca
         weights = recipe.train(replace(config, test=8), progress=False)
         model: Any = checkpoint.load(weights, system=system, kind=of.Config, build=of.build)[0]
         tested = with_split(open_faces(config.data, progress=False), "test")
-        names, sums = sums_of(model, *read_affect(model, tested, split="test", limit=config.test))
+        truth, answer, people = read_affect(model, tested, split="test", limit=config.test)
+        names, sums = sums_of(model, truth, answer, people)
         if single:
-            _, alone = sums_of(model, *read_affect(model, tested, split="test", limit=config.test, single=0))
+            _, alone = sums_of(model, truth, {"expression": answer["each"][:, 0]}, people)
             sums = {"expression": sums["expression"], "alone": alone["expression"]}
         return Measured(names, sums)
 

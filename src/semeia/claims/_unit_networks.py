@@ -118,8 +118,8 @@ def about_control(network: str) -> str:
     """What a negative control was trained and tested on, in Markdown."""
     return f"""Trained and tested on a face world without co-occurrence
 (`semeia make faces worlds/faces-independent --count {CONTROLS} --seed 31 --policy independent`): every unit is drawn by
-itself, as often as spontaneous faces show it, and only what no face can show at once is left out. Otherwise as the arms
-of the same name of {network}."""
+itself, as often as spontaneous faces show it, and only what no face can show at once is left out; a person's first shot
+is neutral. Otherwise as the arms of the same name of {network}."""
 
 
 CONTROLS = 4_000

@@ -28,6 +28,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from semeia.metrics.face_sums import outcomes_of
+
 Sums = Mapping[str, np.ndarray]
 
 CONSTANT = 1e-12
@@ -66,7 +68,7 @@ def affect_sums(
     each = {
         "valence_arousal": _moments(truth["valence_arousal"], answer["valence_arousal"]),
         "expression": _one_against_rest(truth["expression"], answer["expression"], classes),
-        "units": _outcomes(truth["au_occurrence"], answer["present"]),
+        "units": outcomes_of(truth["au_occurrence"], answer["present"]),
     }
     sums = {name: np.zeros((len(names), *values.shape[1:])) for name, values in each.items()}
     for name, values in each.items():
@@ -85,12 +87,6 @@ def _one_against_rest(truth: np.ndarray, answer: np.ndarray, classes: int) -> np
     is_it, said = (side[:, None] == np.arange(classes) for side in (truth, answer))
     wrong = said & ~is_it & (truth >= 0)[:, None]
     return np.stack([is_it & said, wrong, is_it & ~said], -1)
-
-
-def _outcomes(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """(N, K, 4) which of true positive, false positive, false negative and true negative each answer is."""
-    yes, no, said = truth == 1, truth == 0, answer.astype(bool)
-    return np.stack([yes & said, no & said, yes & ~said, no & ~said], -1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

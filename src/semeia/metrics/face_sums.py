@@ -48,8 +48,8 @@ def face_sums(
     right = known & (truth["expression"] == answer["expression"])
     sums = {
         "expression": each(np.stack([right, known], -1)),
-        "units": each(_outcomes(truth["au_occurrence"], answer["present"])[..., :3]),
-        "attributes": each(_outcomes(truth["attributes"], answer["attributes"])),
+        "units": each(outcomes_of(truth["au_occurrence"], answer["present"])[..., :3]),
+        "attributes": each(outcomes_of(truth["attributes"], answer["attributes"])),
         "age": each(_errors(truth["age"], answer["age"], turn=None)),
         "pose": each(_errors(truth["pose"], answer["pose"], turn=360.0)),
     }
@@ -71,8 +71,8 @@ def unit_sums(
     """
     names, place = np.unique(people.astype(str), return_inverse=True)
     outcomes = {
-        "units": _outcomes(truth["au_occurrence"], answer["present"]),
-        "sides": _outcomes(truth["sides"], answer["sides"]).sum(2),  # (N, K, 2, 4) -> (N, K, 4)
+        "units": outcomes_of(truth["au_occurrence"], answer["present"]),
+        "sides": outcomes_of(truth["sides"], answer["sides"]).sum(2),  # (N, K, 2, 4) -> (N, K, 4)
     }
     sums = {name: np.zeros((len(names), values.shape[1], 3)) for name, values in outcomes.items()}
     for name, values in outcomes.items():
@@ -80,7 +80,7 @@ def unit_sums(
     return tuple(names.tolist()), sums
 
 
-def _outcomes(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
+def outcomes_of(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
     """(N, ..., 4) which of true positive, false positive, false negative and true negative each answer is."""
     yes, no, said = truth == 1, truth == 0, answer.astype(bool)
     return np.stack([yes & said, no & said, yes & ~said, no & ~said], -1)

@@ -7,7 +7,7 @@
     Flow    image -> patches that stay visible, drawn anew for each network -> ViT of a face MAE (no mask tokens) ->
             linear head -> logits;  loss: mean cross-entropy + weight * Jensen-Shannon divergence;  in use nothing is
             hidden and logits are added
-    Known   The code was read (docs/systems/affect_mae.md): unshared networks, own masks, the divergence as a mean over
+    Known   The code was read (docs/systems/cotex.md): unshared networks, own masks, the divergence as a mean over
             images and classes times 100. The submission's mask ratio is unknown: the script's default is 0, the paper
             says that most patches are hidden.
 
@@ -144,18 +144,17 @@ class CoTEX(Task):
         return {"loss": parts["expression"] + self.config.agreement * parts["agreement"], **parts}
 
     @torch.no_grad()
-    def predict(self, image: Tensor, *, single: int | None = None) -> dict[str, Tensor]:
+    def predict(self, image: Tensor) -> dict[str, Tensor]:
         """Name expressions of aligned crops; nothing is hidden.
 
         Args:
             image: ``(B, 3, S, S)`` in [0, 1].
-            single: One network alone, by its number; by default the logits of all are added.
 
         Returns:
-            ``expression`` (B, E), probabilities.
+            Probabilities: ``expression`` (B, E) of the sum of all logits, ``each`` (B, V, E) of each network alone.
         """
-        found = torch.stack(self.logits(image, masked=False)).float()
-        return {"expression": (found.sum(0) if single is None else found[single]).softmax(-1)}
+        found = torch.stack(self.logits(image, masked=False), 1).float()  # (B, V, E)
+        return {"expression": found.sum(1).softmax(-1), "each": found.softmax(-1)}
 
 
 def build(config: Config) -> CoTEX:

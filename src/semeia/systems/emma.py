@@ -8,7 +8,7 @@
     Flow    image -> ViT of a face MAE -> scores of expressions and of action units
             image -> frozen expression CNN -> scores of its own classes
             all scores -> a small perceptron -> valence, arousal
-    Known   The code was read (docs/systems/affect_mae.md): widths, losses, rates, that scores are logits and nothing is
+    Known   The code was read (docs/systems/emma.md): widths, losses, rates, that scores are logits and nothing is
             detached. Results of the paper could not be read. The CNN there is DAN; here another one stands in.
 
 Shapes      B images   S side   N places of the ViT's grid   P prefix tokens   C width of the ViT   F width of features
@@ -157,15 +157,12 @@ class EMMA(Task):
         """``(B, 3, S, S)`` in [0, 1] -> logits of expressions ``(B, E)`` and units ``(B, K)``, affect ``(B, 2)``."""
         inner = self.head[:2](self.features(image))  # (B, hidden)
         seen = self.head[2](inner)  # (B, E + K)
-        others = self.second_opinion(image).to(seen.dtype)
-        inputs = {
-            "scores": lambda: torch.cat([others, seen], -1),
-            "vit scores": lambda: seen,
-            "cnn scores": lambda: others,
-            "features": lambda: inner,
-        }[self.config.affect]()
+        told = {"vit scores": seen, "features": inner}.get(self.config.affect)
+        if told is None:
+            others = self.second_opinion(image).to(seen.dtype)
+            told = others if self.config.affect == "cnn scores" else torch.cat([others, seen], -1)
         e = len(self.config.expressions)
-        return seen[:, :e], seen[:, e:], self.read(inputs)
+        return seen[:, :e], seen[:, e:], self.read(told)
 
     # -- training
 
