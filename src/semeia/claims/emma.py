@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from semeia.claims import _affect as shared
 from semeia.claims._affect import AFFECT, ALL, EXPRESSION, UNITS
+from semeia.claims._unit_networks import as_large
 from semeia.claims.qface import changed
 from semeia.ledger.claims import Arm, Claim, Ledger, Measured, Setting, Size
-from semeia.ledger.matching import counted, matched
+from semeia.ledger.matching import counted
 
 if TYPE_CHECKING:
     from semeia.recipes.emma import Config
@@ -44,10 +45,8 @@ def reading(affect: str) -> Callable[[Config], Config]:
     """Affect from something else, by a perceptron as large."""
 
     def make(config: Config) -> Config:
-        made: Config = changed(config, affect=affect)
-        like = parameters(config.model)
-        width = matched(lambda value: parameters(replace(made.model, affect_hidden=value)), like)
-        return changed(made, affect_hidden=width)
+        made: Config = as_large(changed(config, affect=affect), like=config, field="affect_hidden", count=parameters)
+        return made
 
     return make
 

@@ -157,6 +157,41 @@ def check_maskable(model: Any, name: str) -> None:
         )
 
 
+def maskable_vit(config: Any) -> Stages:
+    """A ViT whose patches can be hidden, from a configuration with the fields of ``systems.face_mae.Config``.
+
+    Raises:
+        SemeiaError: A backbone that would see hidden pixels, or whose tokens cannot be dropped.
+    """
+    backbone = stages(
+        config.backbone,
+        taps=(config.backbone_depth + 1,) if config.backbone == FINE_VIT else (0,),
+        image_size=config.image_size,
+        pretrained=False,
+        width=config.backbone_width,
+        depth=config.backbone_depth,
+        heads=config.backbone_heads,
+        drop_path=config.drop_path,
+    )
+    check_maskable(backbone.model, config.backbone)
+    return backbone
+
+
+def last_norm(model: Any) -> nn.Module:
+    """The norm that a ViT lacks which is made for features alone, or nothing where it has one after its last block."""
+    return nn.LayerNorm(model.embed_dim) if isinstance(model.norm, nn.Identity) else nn.Identity()
+
+
+def check_class_token(model: Any, name: str, *, instead: str) -> None:
+    """Refuse a ViT that has no class token.
+
+    Raises:
+        SemeiaError: It has none.
+    """
+    if not model.num_prefix_tokens:
+        raise SemeiaError(f"pooling 'class': {name} has no class token; expected {instead}")
+
+
 class Stages(nn.Module):
     """A backbone tapped at several depths, every tap brought to the grid of the deepest one.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,7 @@ import torch
 from accelerate import PartialState
 
 from semeia import checkpoint
-from semeia.data.augment import Augmentation
 from semeia.data.feeds import (
-    Balance,
     FaceFeed,
     FaceSet,
     crop_matrix,
@@ -30,8 +28,9 @@ from semeia.nn.unit_losses import unit_weights
 from semeia.nn.unit_network import adopt_units, usual_points
 from semeia.ops.faces import transform_points
 from semeia.recipes._cards import trained_by
+from semeia.recipes._face_training import FaceTraining
 from semeia.task import Task
-from semeia.train.loop import Fit, fit
+from semeia.train.loop import fit
 from semeia.train.optimisers import adamw
 from semeia.unit_scores import evaluate_units, fit_thresholds, vocabulary
 
@@ -40,47 +39,17 @@ PLACED = 2000
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(FaceTraining):
     """Data and optimiser of one training; the recipes add their model."""
 
-    data: FaceData = field(default_factory=FaceData)
-    """Labelled faces; several sets are mixed within every batch."""
     init: str | None = None
     """Checkpoint of the same system to start from, which may have other units: as DISFA's models start from BP4D's."""
-    shares: tuple[float, ...] | None = None
-    """Part of each batch that each set fills, in the order of the fields of ``data``; equal parts by default."""
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    """What is done to the pictures in training."""
     batch_size: int = 32
     """Images a step and process."""
-    balance: Balance = "au"
-    """``au`` draws faces with rare action units and expressions more often, ``none`` all alike."""
-    learning_rate: float = 1e-3
-    """Peak, reached after the warm-up; a cosine leads to zero."""
     weight_decay: float = 5e-4
     """AdamW's. [ME-GraphAU, JAA-Net]"""
-    workers: int = 1
-    """Processes that prepare batches."""
-    validate: int = 400
-    """Held-out images that are read at each evaluation while training."""
     choose_on: int | None = None
     """Images of each folder's split ``val`` on which thresholds are chosen; all by default."""
-    test: int | None = None
-    """Held-out images of each folder in the final table; all by default."""
-    rounds: int = 1000
-    """Of the bootstrap that gives the final table its intervals; 0 gives none."""
-    fit: Fit = field(default_factory=Fit)
-    """Length, intervals, clipping, averaging of weights."""
-
-
-def mild() -> Augmentation:
-    """Milder than the defaults, in light and colour above all: those cost Q-Face most (docs/systems/qface.md)."""
-    return Augmentation(
-        shift=0.1, p_occluder=0.15, p_light=0.2, light=0.4, p_vignette=0.05, p_blur=0.2, blur=(0.3, 1.2), p_motion=0.05,
-        motion=(2.0, 5.0), p_noise=0.2, noise=(1.0, 8.0), p_shot=0.1, p_gain=0.25, gain=0.1, p_brightness=0.25,
-        brightness=0.2, p_contrast=0.25, contrast=0.25, p_gamma=0.2, gamma=(0.75, 1.35), p_saturation=0.15, p_grey=0.05,
-        p_resample=0.2, resample=(0.4, 1.0), p_jpeg=0.25, jpeg=(40, 95),
-    )  # fmt: skip
 
 
 def learn(

@@ -22,14 +22,13 @@ from accelerate import PartialState
 
 from semeia import checkpoint
 from semeia.affect_scores import affect_table, evaluate_affect, read_affect, vocabulary
-from semeia.data.augment import Augmentation
-from semeia.data.feeds import Balance, FaceFeed, FaceSet, mixture
+from semeia.data.feeds import FaceFeed, FaceSet, mixture
 from semeia.data.formats.face_files import Faces
 from semeia.evaluate import MEAN, Score, score_table
 from semeia.face_sets import FaceData, open_faces, open_split, with_split
 from semeia.files import write_whole
 from semeia.recipes._cards import trained_by
-from semeia.recipes._unit_networks import mild
+from semeia.recipes._face_training import FaceTraining, mild
 from semeia.recipes.face_mae import load_prior
 from semeia.systems import cotex
 from semeia.train.loop import Fit, fit
@@ -40,41 +39,17 @@ ALONE = "expression of the first network alone"
 
 
 @dataclass(frozen=True)
-class Config:
-    """Model, data and optimiser of one training."""
+class Config(FaceTraining):
+    """Model, data and optimiser of one training. The code enlarges batches of 64 by 1 / (1 - mask ratio)."""
 
     model: cotex.Config = field(default_factory=cotex.Config)
     """The networks."""
-    data: FaceData = field(default_factory=FaceData)
-    """Labelled faces; several sets are mixed within every batch."""
     test_data: FaceData = field(default_factory=FaceData)
     """Faces whose test split makes the table, such as real ones where rendered ones train; by default ``data``."""
     prior: str | None = None
     """Checkpoint of ``face_mae``, by name or folder, that every network starts from; none: random weights."""
-    shares: tuple[float, ...] | None = None
-    """Part of each batch that each set fills, in the order of the fields of ``data``; equal parts by default."""
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    """What is done to the pictures in training."""
-    batch_size: int = 64
-    """Images a step and process. The code enlarges its 64 by 1 / (1 - mask ratio)."""
-    balance: Balance = "au"
-    """``au`` draws faces with rare action units and expressions more often, ``none`` all alike."""
-    learning_rate: float = 1e-3
-    """Peak, reached after the warm-up; a cosine leads to zero."""
-    weight_decay: float = 0.05
-    """AdamW's. [code]"""
     layer_decay: float | None = None
     """Rate of a block relative to the next deeper one; for deep pre-trained ViTs. [code: 0.65]"""
-    workers: int = 1
-    """Processes that prepare batches."""
-    validate: int = 400
-    """Held-out images that are read at each evaluation while training."""
-    test: int | None = None
-    """Held-out images of each folder in the final table; all by default."""
-    rounds: int = 1000
-    """Of the bootstrap that gives the final table its intervals; 0 gives none."""
-    fit: Fit = field(default_factory=Fit)
-    """Length, intervals, clipping, averaging of weights."""
 
 
 def smoke() -> Config:

@@ -27,13 +27,12 @@ from safetensors.torch import load_file
 
 from semeia import checkpoint
 from semeia.affect_scores import evaluate_affect, fit_thresholds, vocabulary
-from semeia.data.augment import Augmentation
-from semeia.data.feeds import Balance, FaceFeed, FaceSet, mixture, positive_rates
+from semeia.data.feeds import FaceFeed, FaceSet, mixture, positive_rates
 from semeia.evaluate import MEAN, Score, score_table
 from semeia.face_sets import FaceData, open_faces, open_split, with_split
 from semeia.files import write_whole
 from semeia.recipes._cards import trained_by
-from semeia.recipes._unit_networks import mild
+from semeia.recipes._face_training import FaceTraining, mild
 from semeia.recipes.face_mae import load_prior
 from semeia.records import SemeiaError
 from semeia.systems import emma
@@ -45,43 +44,19 @@ RAREST = 0.02
 
 
 @dataclass(frozen=True)
-class Config:
-    """Model, data and optimiser of one training."""
+class Config(FaceTraining):
+    """Model, data and optimiser of one training. The CCC is taken within a batch."""
 
     model: emma.Config = field(default_factory=emma.Config)
     """The network."""
-    data: FaceData = field(default_factory=FaceData)
-    """Labelled faces; several sets are mixed within every batch."""
     prior: str | None = None
     """Checkpoint of ``face_mae``, by name or folder, that the ViT starts from; none: random weights."""
     cnn_weights: str | None = None
     """Weights of another frozen CNN than ``mini_xception``, safetensors of the timm model ``model.cnn``."""
-    shares: tuple[float, ...] | None = None
-    """Part of each batch that each set fills, in the order of the fields of ``data``; equal parts by default."""
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    """What is done to the pictures in training."""
-    batch_size: int = 64
-    """Images a step and process; the CCC is taken within a batch."""
-    balance: Balance = "au"
-    """``au`` draws faces with rare action units and expressions more often, ``none`` all alike."""
-    learning_rate: float = 1e-3
-    """Peak of the ViT and its head, reached after the warm-up; a cosine leads to zero."""
-    weight_decay: float = 0.05
-    """AdamW's, of the ViT and its head. [code]"""
     layer_decay: float | None = None
     """Rate of a block of the ViT relative to the next deeper one; for deep pre-trained ones. [code: 0.65]"""
-    workers: int = 1
-    """Processes that prepare batches."""
-    validate: int = 400
-    """Held-out images that are read at each evaluation while training."""
     choose_on: int | None = None
     """Images of each folder's split ``val`` on which thresholds are chosen; all by default."""
-    test: int | None = None
-    """Held-out images of each folder in the final table; all by default."""
-    rounds: int = 1000
-    """Of the bootstrap that gives the final table its intervals; 0 gives none."""
-    fit: Fit = field(default_factory=Fit)
-    """Length, intervals, clipping, averaging of weights."""
 
 
 def smoke() -> Config:

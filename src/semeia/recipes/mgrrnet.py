@@ -21,6 +21,7 @@ from pathlib import Path
 from semeia.evaluate import BP4D, Score
 from semeia.face_sets import FaceData
 from semeia.recipes import _unit_networks as unit_networks
+from semeia.recipes._face_training import mild
 from semeia.recipes._unit_networks import Training
 from semeia.systems import mgrrnet
 from semeia.train.loop import Fit
@@ -46,7 +47,7 @@ def smoke() -> Config:
 def small() -> Config:
     """Two cores."""
     how = Fit(steps=4_000, warmup=200, log_every=50, eval_every=1_000, save_every=250, ema=0.999)
-    return Config(augmentation=unit_networks.mild(), fit=how)
+    return Config(augmentation=mild(), fit=how)
 
 
 def paper() -> Config:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from semeia.nn.affect_losses import element_js
 from semeia.nn.intensity import masked_mean
 from semeia.nn.masking import kept, random_masking
-from semeia.nn.stages import Stages, check_maskable, stages, visible_tokens
+from semeia.nn.stages import Stages, check_class_token, last_norm, maskable_vit, visible_tokens
 from semeia.records import EXPRESSIONS, SemeiaError
 from semeia.task import Task
 
@@ -80,8 +80,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone, self.pooling = backbone, pooling
         vit = backbone.model
-        # A ViT that is made for features alone has no norm after its last block.
-        self.norm = nn.LayerNorm(vit.embed_dim) if isinstance(vit.norm, nn.Identity) else nn.Identity()
+        self.norm = last_norm(vit)
         self.head = nn.Linear(vit.embed_dim, classes)
         nn.init.trunc_normal_(self.head.weight, std=2e-5)  # [code]
         nn.init.zeros_(self.head.bias)
@@ -169,20 +168,10 @@ def build(config: Config) -> CoTEX:
         raise SemeiaError(f"pooling: expected one of {', '.join(get_args(Pooling))}, found {config.pooling!r}")
     networks = []
     for _ in range(config.networks):
-        backbone = stages(
-            config.backbone,
-            taps=(config.backbone_depth + 1,) if config.backbone == "fine_vit" else (0,),
-            image_size=config.image_size,
-            pretrained=False,
-            width=config.backbone_width,
-            depth=config.backbone_depth,
-            heads=config.backbone_heads,
-            drop_path=config.drop_path,
-        )
-        check_maskable(backbone.model, config.backbone)
+        backbone = maskable_vit(config)
         vit = backbone.model
-        if config.pooling == "class" and not vit.num_prefix_tokens:
-            raise SemeiaError(f"pooling 'class': {config.backbone} has no class token; expected 'mean'")
+        if config.pooling == "class":
+            check_class_token(vit, config.backbone, instead="'mean'")
         if not 0 <= config.mask_ratio < 1 or not kept(vit.patch_embed.num_patches, config.mask_ratio):
             raise SemeiaError(
                 f"mask_ratio: expected from 0 to less than 1 with a patch left, found {config.mask_ratio}"

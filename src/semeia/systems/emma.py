@@ -30,7 +30,7 @@ from semeia.nn import mini_xception
 from semeia.nn.affect_losses import ccc_loss
 from semeia.nn.intensity import masked_mean, weighted_bce
 from semeia.nn.mini_xception import MiniXception
-from semeia.nn.stages import Stages, check_maskable, stages, visible_tokens
+from semeia.nn.stages import Stages, check_class_token, last_norm, maskable_vit, visible_tokens
 from semeia.records import EXPRESSIONS, SemeiaError
 from semeia.task import Task
 
@@ -111,8 +111,7 @@ class EMMA(Task):
         e, k = len(config.expressions), len(config.action_units)
         vit = backbone.model
         width = vit.embed_dim * (vit.patch_embed.num_patches if config.pooling == "places" else 1)
-        # A ViT that is made for features alone has no norm after its last block.
-        self.norm = nn.LayerNorm(vit.embed_dim) if isinstance(vit.norm, nn.Identity) else nn.Identity()
+        self.norm = last_norm(vit)
         self.head = nn.Sequential(nn.Linear(width, config.hidden), nn.ReLU(), nn.Linear(config.hidden, e + k))
         self.read = nn.Sequential(
             nn.Linear(affect_inputs(config), config.affect_hidden), nn.ReLU(), nn.Linear(config.affect_hidden, 2)
@@ -237,19 +236,9 @@ def build(config: Config) -> EMMA:
     """
     if config.pooling not in get_args(Pooling):
         raise SemeiaError(f"pooling: expected one of {', '.join(get_args(Pooling))}, found {config.pooling!r}")
-    backbone = stages(
-        config.backbone,
-        taps=(config.backbone_depth + 1,) if config.backbone == "fine_vit" else (0,),
-        image_size=config.image_size,
-        pretrained=False,
-        width=config.backbone_width,
-        depth=config.backbone_depth,
-        heads=config.backbone_heads,
-        drop_path=config.drop_path,
-    )
-    check_maskable(backbone.model, config.backbone)
-    if config.pooling == "class" and not backbone.model.num_prefix_tokens:
-        raise SemeiaError(f"pooling 'class': {config.backbone} has no class token; expected 'mean' or 'places'")
+    backbone = maskable_vit(config)
+    if config.pooling == "class":
+        check_class_token(backbone.model, config.backbone, instead="'mean' or 'places'")
     own = config.cnn != "mini_xception"
     cnn = timm.create_model(config.cnn, pretrained=False, num_classes=config.cnn_classes) if own else None
     return EMMA(config, backbone=backbone, cnn=cnn)

@@ -24,7 +24,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from semeia.nn.masking import Masking, kept, patchify, random_masking, standardised, unpatchify, with_mask_tokens
-from semeia.nn.stages import Stages, check_maskable, stages, visible_tokens
+from semeia.nn.stages import Stages, last_norm, maskable_vit, visible_tokens
 from semeia.records import SemeiaError
 from semeia.task import Task
 
@@ -80,9 +80,7 @@ class FaceMAE(Task):
         self.config, self.grid = config, grid
         self.patch = config.image_size // grid[0]
         self.backbone = backbone
-        # A ViT that is made for features alone has no norm after its last block.
-        bare = isinstance(backbone.model.norm, nn.Identity)
-        self.norm = nn.LayerNorm(width) if bare else nn.Identity()
+        self.norm = last_norm(backbone.model)
         d = config.decoder_width
         self.enter = nn.Linear(width, d)
         self.mask_token = nn.Parameter(torch.randn(1, 1, d) * 0.02)
@@ -226,17 +224,7 @@ def build(config: Config) -> FaceMAE:
     Raises:
         SemeiaError: A backbone that cannot be masked, or a ratio that leaves nothing visible or nothing hidden.
     """
-    backbone = stages(
-        config.backbone,
-        taps=(config.backbone_depth + 1,) if config.backbone == "fine_vit" else (0,),
-        image_size=config.image_size,
-        pretrained=False,
-        width=config.backbone_width,
-        depth=config.backbone_depth,
-        heads=config.backbone_heads,
-        drop_path=config.drop_path,
-    )
-    check_maskable(backbone.model, config.backbone)
+    backbone = maskable_vit(config)
     h, w = backbone.model.patch_embed.grid_size
     visible = kept(h * w, config.mask_ratio)
     if not 0 < visible < h * w:
