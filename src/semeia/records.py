@@ -38,6 +38,9 @@ ATTRIBUTES = (
 READINGS_VERSION = 1
 """Version of the JSON that ``Readings.as_dict`` describes."""
 
+LESIONS_VERSION = 1
+"""Version of the JSON that ``ScanReading.as_dict`` describes."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -100,7 +103,10 @@ class ActionUnit:
 
 @dataclass(frozen=True)
 class FaceReading:
-    """What was read in one face. Probabilities lie in [0, 1], ``age`` is apparent age in years."""
+    """What was read in one face. Probabilities lie in [0, 1], ``age`` is apparent age in years.
+
+    ``valence`` and ``arousal`` in [-1, 1] are how pleasant and how excited the face looks; None where neither is read.
+    """
 
     box: Box
     score: float
@@ -109,6 +115,8 @@ class FaceReading:
     attributes: Mapping[str, float]
     age: float
     pose: Pose
+    valence: float | None = None
+    arousal: float | None = None
 
     @property
     def expression_label(self) -> str:
@@ -128,6 +136,9 @@ class FaceReading:
             }
             if unit.left is not None and unit.right is not None:
                 units[name] |= {"left": round(unit.left, 3), "right": round(unit.right, 3)}
+        affect = {}
+        if self.valence is not None and self.arousal is not None:
+            affect = {"affect": {"valence": round(self.valence, 3), "arousal": round(self.arousal, 3)}}
         return {
             "box": [round(v, 2) for v in (box.x, box.y, box.width, box.height)],
             "score": round(self.score, 4),
@@ -135,6 +146,7 @@ class FaceReading:
                 "label": self.expression_label,
                 "probabilities": {name: round(p, 4) for name, p in self.expression.items()},
             },
+            **affect,
             "action_units": units,
             "attributes": {name: round(p, 4) for name, p in self.attributes.items()},
             "age": round(self.age, 1),
@@ -321,6 +333,74 @@ class FaceLabels:
     palsy_side: str | None = None
     palsy_degree: float | None = None
     caption: str | None = None
+
+
+@dataclass(frozen=True)
+class SliceBox:
+    """A box on one slice: ``box`` is x0, y0, x1, y1 in pixels of the file's own slice; ``score`` lies in [0, 1].
+
+    x counts the slice's columns and y its rows as they are stored, from the outer edge of the first.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """Boxes of neighbouring slices that belong together.
+
+    ``slices`` are the first and last of them, in the file's own order and counted from 0. ``box_world_mm`` is x0, y0,
+    z0, x1, y1, z1 in millimetres of the patient, as DICOM has them: x grows to the patient's left, y to the back, z to
+    the head. ``long_mm`` and ``short_mm`` are the axes in the slice where the lesion is largest, as its box tells them.
+    """
+
+    score: float
+    slices: tuple[int, int]
+    box_world_mm: tuple[float, float, float, float, float, float]
+    long_mm: float
+    short_mm: float
+
+
+@dataclass(frozen=True)
+class ScanReading:
+    """What was found in one scan. ``slices`` maps the file's own slice numbers, from 0, to their boxes.
+
+    ``notes`` say what was repaired or left out when the scan was read. Not a medical device.
+    """
+
+    weights: str
+    scan: str
+    slices: Mapping[int, tuple[SliceBox, ...]]
+    lesions: tuple[Lesion, ...]
+    notes: tuple[str, ...] = ()
+    version: int = LESIONS_VERSION
+
+    def as_dict(self) -> dict[str, Any]:
+        """The documented JSON: ``{"version", "weights", "scan", "notes", "slices": [...], "lesions": [...]}``."""
+        return {
+            "version": self.version,
+            "weights": self.weights,
+            "scan": self.scan,
+            "notes": list(self.notes),
+            "slices": [
+                {
+                    "index": index,
+                    "boxes": [{"box": [round(v, 2) for v in b.box], "score": round(b.score, 4)} for b in boxes],
+                }
+                for index, boxes in sorted(self.slices.items())
+            ],
+            "lesions": [
+                {
+                    "score": round(lesion.score, 4),
+                    "slices": list(lesion.slices),
+                    "box_world_mm": [round(v, 2) for v in lesion.box_world_mm],
+                    "long_mm": round(lesion.long_mm, 2),
+                    "short_mm": round(lesion.short_mm, 2),
+                }
+                for lesion in self.lesions
+            ],
+        }
 
 
 class SemeiaError(Exception):

@@ -73,7 +73,7 @@ def test_shares_are_stacked_from_the_bottom_in_order():
 
 def test_each_frame_fills_its_share_of_the_time_axis(table):
     summary = summarise(table)
-    means = clip_plots._over_time(table, summary, [1, 2])
+    means = clip_plots.over_time(table, summary, [1, 2])
     seen = {face: np.flatnonzero(~np.isnan(values["AU12_r"])) for face, values in means.items()}
     assert (seen[1][0], seen[1][-1] + 1) == (0, COLUMNS // 2)
     assert (seen[2][0], seen[2][-1] + 1) == (COLUMNS * 8 // 10, COLUMNS)
@@ -83,7 +83,7 @@ def test_each_frame_fills_its_share_of_the_time_axis(table):
 
 def test_frames_that_share_a_column_are_averaged(table, monkeypatch):
     monkeypatch.setattr(clip_plots, "COLUMNS", 2)
-    means = clip_plots._over_time(table, summarise(table), [1])
+    means = clip_plots.over_time(table, summarise(table), [1])
     assert means[1]["AU12_r"][0] == pytest.approx(3)
     assert np.isnan(means[1]["AU12_r"][1])
 

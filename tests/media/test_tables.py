@@ -90,6 +90,14 @@ def test_side_columns_are_absent_where_sides_are_not_told(make_face):
     assert [name for name in table if name.endswith("_r")] == [f"{unit}_r" for unit in ACTION_UNITS]
 
 
+def test_affect_columns_are_absent_where_nothing_read_it(make_face):
+    def columns(**fields):
+        return set(as_table(Readings("w", (FileReading("a", 9, 9, (make_face(**fields),)),))))
+
+    assert {"valence", "arousal"} <= columns()
+    assert not {"valence", "arousal"} & columns(valence=None, arousal=None)
+
+
 def test_a_name_that_is_no_text_is_spelled_out(make_face, tmp_path):
     strange = b"\xfcber.jpg".decode("utf-8", "surrogateescape")
     readings = Readings("qface", (FileReading(strange, 9, 9, (make_face(),)),))

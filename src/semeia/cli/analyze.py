@@ -34,6 +34,10 @@ def run(arguments: list[str]) -> int:
     from semeia.media.tables import as_json, check_table, write_table
     from semeia.records import Readings
 
+    if args.circumplex:
+        from semeia.media.circumplex import check_circumplex
+
+        check_circumplex(args.circumplex)
     pictures = Pictures(args.annotate, args.attention, args.labels, inputs=args.paths)
     if args.out:
         check_table(args.out)
@@ -54,13 +58,19 @@ def run(arguments: list[str]) -> int:
             from semeia.predict.faces import analyze
 
             readings = analyze(
-                args.paths, weights=args.weights, device=args.device, engine=args.engine, au=args.au, on_file=on_file
-            )
+                args.paths, weights=args.weights, device=args.device, engine=args.engine, au=args.au,
+                affect=args.affect, on_file=on_file,
+            )  # fmt: skip
     except KeyboardInterrupt:
         interrupted, readings = True, Readings(weights=Path(args.weights).name, files=tuple(done))
 
     if args.out and readings.files:
         write_table(readings, args.out)
+    if args.circumplex and readings.files:
+        from semeia.media.circumplex import plot_faces, points
+
+        plot_faces(points(readings.files), args.circumplex)
+        pictures.written.append(args.circumplex)
     if args.json:
         print(as_json(readings))
     if screen is not messages:
@@ -101,6 +111,11 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="WHERE",
         help="write annotated pictures: a folder, or a .png for one photo, or a .mp4, .mov or .mkv for a clip",
     )
+    parser.add_argument(
+        "--circumplex",
+        metavar="FILE",
+        help="write faces in the plane of valence and arousal as a .png; a clip's as paths",
+    )
     parser.add_argument("--attention", metavar="FOLDER", help="write pictures of where the model looked for each label")
     parser.add_argument(
         "--labels",
@@ -110,6 +125,10 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--weights", default="qface", help="bundled weights by name, or a checkpoint folder")
     parser.add_argument("--au", metavar="WEIGHTS", help="weights of ALGRNet or MGRR-Net that read the action units")
+    parser.add_argument(
+        "--affect", metavar="WEIGHTS", default=None, type=lambda text: None if text == "none" else text,
+        help="weights of EMMA that read valence and arousal; none: they are not read",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
         "--engine",
@@ -125,6 +144,8 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
     parser.add_argument("--quiet", action="store_true", help="print only what went wrong")
     args = parser.parse_args(arguments)
+    if args.circumplex and args.affect is None:
+        parser.error("--circumplex needs valence and arousal, found --affect none")
     if args.labels and not args.attention:
         parser.error("--labels names what --attention FOLDER draws; give both")
     return args

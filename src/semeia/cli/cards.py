@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from semeia.media.wording import UNIT_NAMES, likely_attributes, present, uneven
+from semeia.media.wording import UNIT_NAMES, affect_words, likely_attributes, present, uneven
 from semeia.records import FaceReading, FileReading, Readings
 
 FEW = 4
@@ -49,9 +49,9 @@ def _cards(faces: Sequence[FaceReading]) -> Table:
     for name in ("", "face", "action units present, 0 to 5"):
         table.add_column(name)
     for number, face in enumerate(faces, start=1):
-        about = Text("\n").join(
-            [_expression(face, second=True), Text(f"apparent age {face.age:.0f}"), _pose(face), _attributes(face)]
-        )
+        felt = affect_words(face.valence, face.arousal)
+        lines = [_expression(face, second=True), *([Text(felt)] if felt else []), Text(f"apparent age {face.age:.0f}")]
+        about = Text("\n").join([*lines, _pose(face), _attributes(face)])
         table.add_row(str(number), about, _unit_bars(face))
     return table
 

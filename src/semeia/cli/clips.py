@@ -12,6 +12,7 @@ from rich.text import Text
 
 from semeia.cli.cards import LIMITS, STYLES
 from semeia.media.clip_tables import TrackSummary
+from semeia.media.wording import affect_words
 from semeia.predict.clips import ClipReading, analyze_clip
 from semeia.records import SemeiaError
 
@@ -45,6 +46,8 @@ def run_clip(args: argparse.Namespace) -> int:
                 device=args.device,
                 engine=args.engine,
                 au=args.au,
+                affect=args.affect,
+                circumplex=args.circumplex,
                 on_frame=lambda number, total: progress.update(task, completed=number, total=total),
             )
     except KeyboardInterrupt:
@@ -80,6 +83,8 @@ def _faces(tracks: tuple[TrackSummary, ...]) -> Table:
         units = sorted((u for u, share in face.shares.items() if share >= OFTEN), key=lambda u: -face.peaks[u])
         words = ", ".join(f"{u}\u00a0{face.peaks[u]:.1f}\u00a0{100 * face.shares[u]:.0f}%" for u in units)
         mostly = Text.assemble((face.expression, STYLES.get(face.expression, "")), f" {100 * face.probability:.0f}%")
+        if felt := affect_words(face.affect.get("valence"), face.affect.get("arousal")):
+            mostly.append(f"\n{felt}", "dim")
         span = f"{face.first:.1f} to {face.last:.1f}"
         grid.add_row(str(face.number), span, f"{face.frames:,}", mostly, words or "none")
     if len(tracks) > MOST:

@@ -45,7 +45,9 @@ NAMES, VALUES, GAP = 230, 60, 16
 STRIP, STEP = 24, 29
 """Height of an action unit's strip, and from one to the next."""
 SHARES = 72
-"""Height of the strip of expressions."""
+"""Height of the strip of expressions, and of that of affect."""
+AFFECT: dict[str, Colour] = {"valence": (255, 205, 72), "arousal": (255, 107, 140)}
+"""Columns of affect, where it was read, and their colours."""
 TOP_LEVEL = 5.0
 """FACS intensity at the upper edge of a strip."""
 QUIET: Colour = (70, 98, 120)
@@ -73,7 +75,8 @@ def check_plots(path: str | Path) -> None:
 def plot_clip(table: str | Path, out: str | Path, *, summary: TableSummary, title: str) -> None:
     """Draw what was read over time as a PNG.
 
-    For each of the faces that stay longest: the shares of the expressions, and a strip for each action unit from 0 to
+    For each of the faces that stay longest: the shares of the expressions, curves of valence and arousal where they
+    were read, and a strip for each action unit from 0 to
     5, bright where it counts as present, with lines for the subject's own sides where they differ by a FACS level or
     more. Nothing is drawn where there was no face.
 
@@ -89,9 +92,10 @@ def plot_clip(table: str | Path, out: str | Path, *, summary: TableSummary, titl
     check_plots(out)
     faces = sorted(summary.tracks, key=lambda track: (-track.frames, track.number))[:MOST_FACES]
     faces.sort(key=lambda track: track.number)
-    columns = _over_time(table, summary, [face.number for face in faces])
+    columns = over_time(table, summary, [face.number for face in faces])
     units = list(faces[0].peaks) if faces else []
-    of_face = 96 + SHARES + STEP * len(units) + 40
+    affect = bool(faces) and "valence" in columns[faces[0].number]
+    of_face = 96 + SHARES + (SHARES + 32 if affect else 0) + STEP * len(units) + 40
     size = (NAMES + COLUMNS + VALUES + 2 * GAP, 64 + max(of_face * len(faces), 80))
     surface = Surface(size, detail=2, ground=PAPER)
     surface.text((GAP, 32), fitted(title, 24, NAMES + COLUMNS), 24)
@@ -110,7 +114,7 @@ def _end(summary: TableSummary) -> float:
     return summary.seconds * summary.frames / (summary.frames - 1) if summary.frames > 1 else 1.0
 
 
-def _over_time(table: str | Path, summary: TableSummary, faces: Sequence[int]) -> dict[int, dict[str, np.ndarray]]:
+def over_time(table: str | Path, summary: TableSummary, faces: Sequence[int]) -> dict[int, dict[str, np.ndarray]]:
     """For each face, by column of the table, its mean in each of T pieces of the clip's time; NaN without the face."""
     stamps = [rows.drop_duplicates("frame") for rows in read_rows(table, ["frame", "timestamp"])]
     times = pd.concat(stamps).drop_duplicates("frame")["timestamp"].to_numpy()
@@ -122,7 +126,7 @@ def _over_time(table: str | Path, summary: TableSummary, faces: Sequence[int]) -
     sums: dict[int, dict[str, np.ndarray]] = {face: {} for face in faces}
     counts = {face: np.zeros(COLUMNS + 1) for face in faces}
     for rows in read_rows(table):
-        names = [name for name in map(str, rows) if name.startswith("p_") or name[-2:] in ("_r", "_c", "_L", "_R")]
+        names = [n for n in map(str, rows) if n.startswith("p_") or n[-2:] in ("_r", "_c", "_L", "_R") or n in AFFECT]
         for face in faces:
             seen = rows[rows["face_id"] == face]
             at = np.searchsorted(times, seen["timestamp"].to_numpy())
@@ -159,6 +163,12 @@ def _plot_face(
     surface.paste(Image.fromarray(strip), (left, y))
 
     y += SHARES + 12
+    if "valence" in means:
+        _legend(surface, (left, y + 8), list(AFFECT.items()))
+        y += 20
+        surface.text((GAP, y + SHARES / 2), "affect, -1 to 1", 15, DIM)
+        surface.paste(Image.fromarray(curves([(means[n], c) for n, c in AFFECT.items()], height=SHARES)), (left, y))
+        y += SHARES + 12
     sides = any(f"{unit}_L" in means for unit in face.peaks)
     _legend(surface, (left, y + 8), LEGEND if sides else LEGEND[:2])
     surface.text((right + 8, y + 8), "peak", 13, DIM)
@@ -206,6 +216,22 @@ def filled(
         distance = np.abs(line / TOP_LEVEL * (height - 1) - rows)
         cover = np.nan_to_num(np.clip(1 - distance, 0, 1))[..., None]
         strip += 0.9 * cover * (np.array(shade) - strip)
+    return np.round(strip.clip(0, 255)).astype(np.uint8)
+
+
+def curves(lines: Sequence[tuple[np.ndarray, Colour]], *, height: int) -> np.ndarray:
+    """Values (T,) from -1 to 1 with their colours as a strip (height, T, 3) uint8; NaN stays empty."""
+    rows = np.arange(height)[::-1, None]
+    strip = np.broadcast_to(np.array(CARD[:3], dtype=float), (height, len(lines[0][0]), 3)).copy()
+    strip[height // 2] = TRACK[:3]
+    for line, shade in lines:
+        at = (line.clip(-1, 1) + 1) / 2 * (height - 1)
+        before = np.concatenate([at[:1], at[:-1]])
+        before = np.where(np.isnan(before), at, before)
+        # A curve as thick as two pixels, and closed where it is steep.
+        low, high = np.minimum(at, before) - 0.5, np.maximum(at, before) + 0.5
+        cover = np.nan_to_num(np.clip(np.minimum(high - rows, rows - low) + 1, 0, 1))[..., None]
+        strip += cover * (np.array(shade[:3]) - strip)
     return np.round(strip.clip(0, 255)).astype(np.uint8)
 
 

@@ -293,7 +293,7 @@ class TrackSummary:
 
     ``first`` and ``last`` are times in seconds; ``frames`` counts those it was read in; ``expression`` is the likeliest
     on average, with its mean probability; ``peaks`` and ``shares`` hold for each action unit its highest intensity and
-    the part of the frames in which it is present.
+    the part of the frames in which it is present; ``affect`` holds mean valence and arousal, where they were read.
     """
 
     number: int
@@ -304,6 +304,7 @@ class TrackSummary:
     probability: float
     peaks: Mapping[str, float]
     shares: Mapping[str, float]
+    affect: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -333,18 +334,22 @@ def summarise(path: str | Path) -> TableSummary:
         last_frame, seconds = int(number[-1]), float(rows["timestamp"].iloc[-1])
         names = [name for name in rows.columns if name.startswith("p_")]
         units = [name.removesuffix("_r") for name in rows.columns if name.endswith("_r")]
+        affect = [name for name in rows.columns if name in ("valence", "arousal")]
         faces = rows[rows["success"] == 1]
         of_row = faces["face_id"].to_numpy(dtype=int)
         for track in np.unique(of_row):
             seen = faces[of_row == track]
-            new_track = {"first": float(seen["timestamp"].iloc[0]), "frames": 0, "p": 0.0, "peaks": 0.0, "present": 0.0}
+            first = float(seen["timestamp"].iloc[0])
+            new_track = {"first": first, "frames": 0, "p": 0.0, "peaks": 0.0, "present": 0.0, "felt": 0.0}
             total = sums.setdefault(int(track), new_track)
             total["last"], total["names"], total["units"] = float(seen["timestamp"].iloc[-1]), names, units
+            total["affect"] = affect
             total["frames"] += len(seen)
             total["p"] += seen[names].to_numpy(dtype=float).sum(axis=0)
             total["peaks"] = np.maximum(
                 total["peaks"], seen[[f"{u}_r" for u in units]].to_numpy(dtype=float).max(axis=0)
             )
+            total["felt"] += seen[affect].to_numpy(dtype=float).sum(axis=0)
             total["present"] += seen[[f"{u}_c" for u in units]].to_numpy(dtype=float).sum(axis=0)
     tracks = tuple(_track_summary(number, total) for number, total in sorted(sums.items()))
     return TableSummary(frames, with_face, seconds, tracks)
@@ -361,6 +366,7 @@ def _track_summary(number: int, total: dict[str, Any]) -> TrackSummary:
         probability=float(total["p"][best]) / total["frames"],
         peaks=dict(zip(total["units"], total["peaks"].tolist(), strict=True)),
         shares=dict(zip(total["units"], (total["present"] / total["frames"]).tolist(), strict=True)),
+        affect=dict(zip(total["affect"], (total["felt"] / total["frames"]).tolist(), strict=True)),
     )
 
 

@@ -127,7 +127,7 @@ def _row_heights(heights: Sequence[float], columns: int) -> list[float]:
 def _full_height(face: FaceReading) -> float:
     units = present(face)
     rows = min(len(units), UNIT_BARS + 1) + sum(uneven(unit) != "" for _, unit in units[:UNIT_BARS])
-    sections = (EXPRESSION_BARS, max(rows, 1), 1)
+    sections = (EXPRESSION_BARS, *([1] if face.valence is not None else []), max(rows, 1), 1)
     return 2 * PAD + THUMB + sum(1.9 + section * ROW for section in sections)
 
 
@@ -183,6 +183,13 @@ class _Card:
         for name, probability in ranked[:EXPRESSION_BARS]:
             self.row(name, _percent(probability))
             self.meter([probability], expression_colour(name))
+
+        if face.valence is not None and face.arousal is not None:
+            self.title("affect, -1 to 1")
+            self.y += ROW
+            for x, name, value in ((0.0, "valence", face.valence), (9.9, "arousal", face.arousal)):
+                self.text(self.left + x, self.y, name, SMALL, DIM)
+                self.text(self.left + x + text_width(name, SMALL) + 0.4, self.y, f"{value:+.2f}", 0.95)
 
         self.title("action units, 0 to 5")
         units = present(face)

@@ -88,6 +88,7 @@ def _face_row(face: FaceReading) -> dict[str, Any]:
     }
     row |= {"expression": face.expression_label}
     row |= {f"p_{name}": probability for name, probability in face.expression.items()}
+    row |= {"valence": face.valence, "arousal": face.arousal}
     for name, unit in face.action_units.items():
         row |= {f"{name}_r": unit.intensity, f"{name}_c": int(unit.occurrence)}
         row |= {f"{name}_L": unit.left, f"{name}_R": unit.right}
@@ -101,10 +102,12 @@ def _columns(faces: list[FaceReading]) -> Iterable[str]:
     expressions = _names((face.expression for face in faces), EXPRESSIONS)
     units = _names((face.action_units for face in faces), ACTION_UNITS)
     attributes = _names((face.attributes for face in faces), ATTRIBUTES)
+    affect = ("valence", "arousal") if not faces or any(face.valence is not None for face in faces) else ()
     sides = not faces or any(unit.left is not None for face in faces for unit in face.action_units.values())
     return (
         *("file", "face_id", "confidence", "face_x", "face_y", "face_w", "face_h", "expression"),
         *(f"p_{name}" for name in expressions),
+        *affect,
         *(f"{unit}_r" for unit in units),
         *(f"{unit}_c" for unit in units),
         *(f"{unit}_{side}" for unit in units for side in "LR" if sides),

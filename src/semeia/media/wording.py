@@ -47,6 +47,11 @@ def likely_attributes(face: FaceReading) -> list[str]:
     return [name.replace("_", " ").lower() for name in sorted(names, key=lambda name: -face.attributes[name])]
 
 
+def affect_words(valence: float | None, arousal: float | None) -> str:
+    """Valence and arousal with their signs; empty where nothing read them."""
+    return "" if valence is None or arousal is None else f"valence {valence:+.2f} arousal {arousal:+.2f}"
+
+
 def uneven(unit: ActionUnit) -> str:
     """The intensities of both sides, where they are known and differ by a FACS level or more."""
     if unit.left is None or unit.right is None or abs(unit.left - unit.right) < UNEVEN:

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 import semeia
+from semeia.media.circumplex import check_circumplex, plot_paths
 from semeia.media.clip_plots import annotate_clip, check_plots, plot_clip
 from semeia.media.clip_tables import (
     ClipTable,
@@ -39,7 +40,7 @@ from semeia.media.clip_tables import (
 from semeia.media.video import Frame, Video, check_video
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops.tracks import DOUBLE, SAME, Track, carry_on, distinct, overlaps
-from semeia.predict.faces import FaceReader, Views
+from semeia.predict.faces import AFFECT, FaceReader, Views
 from semeia.records import Face, FaceReading, SemeiaError
 
 PART = 128
@@ -276,6 +277,7 @@ def analyze_clip(
     *,
     annotate: str | Path | None = None,
     plots: str | Path | None = None,
+    circumplex: str | Path | None = None,
     fps: float | None = None,
     smooth: float = 0.0,
     gap: float = 1.0,
@@ -283,6 +285,7 @@ def analyze_clip(
     device: str = "auto",
     engine: str = "auto",
     au: str | Path | None = None,
+    affect: str | Path | None = AFFECT,
     on_frame: OnFrame | None = None,
 ) -> ClipReading:
     """Read the faces of a clip, frame by frame, in constant memory.
@@ -294,7 +297,8 @@ def analyze_clip(
         path: The video.
         out: The table to write, .csv or .parquet; see ``docs/video.md``.
         annotate: A video to write, with what was read drawn into its frames.
-        plots: A .png to write, with action units and expressions over time.
+        plots: A .png to write, with action units, expressions and affect over time.
+        circumplex: A .png to write, with the way of each face in the plane of valence and arousal.
         fps: Read so many frames a second instead of all: for each multiple of 1 / ``fps`` the frame nearest to it.
         smooth: Seconds of a centred moving median over the readings of each face; 0 changes nothing.
         gap: Seconds that a face may be away and keep its number, if it comes back where it was.
@@ -302,6 +306,7 @@ def analyze_clip(
         device: ``auto``, ``cpu`` or ``cuda``.
         engine: ``auto``, ``torch`` or ``onnx``; see ``predict.onnx.use_engine``.
         au: Weights of ALGRNet or MGRR-Net that read action units in place of Q-Face's.
+        affect: Weights of EMMA that read valence and arousal; None: nothing does.
         on_frame: Called with each frame.
 
     Raises:
@@ -309,7 +314,9 @@ def analyze_clip(
             parts cannot be had.
     """
     _check_settings(fps=fps, smooth=smooth, gap=gap)
-    for name, check in ((out, check_clip_table), (annotate, check_video), (plots, check_plots)):
+    for name, check in (
+        (out, check_clip_table), (annotate, check_video), (plots, check_plots), (circumplex, check_circumplex)
+    ):  # fmt: skip
         if name is not None:
             check(name)
     if annotate is not None and Path(annotate).resolve() == Path(path).resolve():
@@ -317,7 +324,7 @@ def analyze_clip(
     with TemporaryDirectory() as folder:
         target = Path(folder) / "clip.parquet" if out is None else Path(out)
         with Video(path) as video:
-            reader = FaceReader.load(weights, device, engine, au)
+            reader = FaceReader.load(weights, device, engine, au, affect)
             settings = _settings(reader, path, fps=fps, gap=gap)
             table = ClipTable(target, settings)
             try:
@@ -332,6 +339,9 @@ def analyze_clip(
         if plots is not None:
             plot_clip(target, plots, summary=summary, title=Path(path).name)
             written.append(str(plots))
+        if circumplex is not None:
+            plot_paths(target, circumplex, summary=summary, title=Path(path).name)
+            written.append(str(circumplex))
         if annotate is not None:
             annotate_clip(path, target, annotate, summary=summary, fps=fps)
             written.append(str(annotate))
@@ -377,7 +387,7 @@ def _check_settings(*, fps: float | None, smooth: float, gap: float) -> None:
 def _settings(reader: FaceReader, path: str | Path, *, fps: float | None, gap: float) -> dict[str, Any]:
     """All that the rows of a clip depend on, down to what rounds their last bits."""
     digest = hashlib.sha256()
-    for model in (reader.model, *(() if reader.units is None else (reader.units.model,))):
+    for model in (reader.model, *(by.model for by in (reader.units, reader.affect) if by is not None)):
         for name, tensor in sorted(model.state_dict().items()):
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return {

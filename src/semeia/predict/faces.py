@@ -18,12 +18,16 @@ from semeia import checkpoint
 from semeia.media.images import find_images, read_image
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops.faces import aligned_matrix, crop, landmarks_68, upright_matrix
+from semeia.predict.affect import AffectReader
 from semeia.predict.onnx import use_engine
 from semeia.predict.units import UnitReader, in_chunks
 from semeia.records import ActionUnit, Face, FaceReading, FileReading, Pose, Readings, SemeiaError
 from semeia.systems import qface
 
 OnFile = Callable[[FileReading, np.ndarray | None], None]
+
+AFFECT: str | None = None
+"""The weights that read valence and arousal where none are named."""
 
 
 class Views(NamedTuple):
@@ -35,6 +39,8 @@ class Views(NamedTuple):
     """Not rotated."""
     units: np.ndarray | None
     """Aligned, for a network for action units where there is one."""
+    affect: np.ndarray | None
+    """Aligned, for the reader of valence and arousal where there is one."""
 
 
 class FaceReader:
@@ -46,6 +52,7 @@ class FaceReader:
         weights: Name of the weights, repeated in every answer.
         device: Where the model runs.
         units: Reads action units in place of the model.
+        affect: Reads valence and arousal.
 
     Attributes:
         engine: What it computes in: ``torch``, or ONNX Runtime with its version.
@@ -55,17 +62,19 @@ class FaceReader:
 
     def __init__(
         self, model: qface.QFace, finder: FaceFinder, *, weights: str, device: torch.device,
-        units: UnitReader | None = None,
+        units: UnitReader | None = None, affect: AffectReader | None = None,
     ) -> None:  # fmt: skip
         self.model = model.to(device).eval()
-        self.finder, self.device, self.engine, self.units = finder, device, "torch", units
-        self.weights = weights if units is None else f"{weights}, action units {units.weights}"
+        self.finder, self.device, self.engine, self.units, self.affect = finder, device, "torch", units, affect
+        others = (("action units", units), ("affect", affect))
+        self.weights = ", ".join([weights, *(f"{what} {by.weights}" for what, by in others if by is not None)])
         self.bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
     @classmethod
     def load(
-        cls, weights: str | Path = "qface", device: str = "auto", engine: str = "auto", au: str | Path | None = None
-    ) -> FaceReader:
+        cls, weights: str | Path = "qface", device: str = "auto", engine: str = "auto", au: str | Path | None = None,
+        affect: str | Path | None = AFFECT,
+    ) -> FaceReader:  # fmt: skip
         """Load bundled weights by name, or checkpoint folders of your own by path.
 
         Args:
@@ -73,6 +82,7 @@ class FaceReader:
             device: ``auto``, ``cpu`` or ``cuda``.
             engine: See ``use_engine``; a network for action units always computes in torch.
             au: Weights of ALGRNet or MGRR-Net that read action units; None: Q-Face does.
+            affect: Weights of EMMA that read valence and arousal, in torch too; None: nothing does.
 
         Raises:
             SemeiaError: The weights do not exist or do not fit, the finder's parts cannot be had, or the engine.
@@ -80,7 +90,8 @@ class FaceReader:
         model, name = checkpoint.load(weights, system="qface", kind=qface.Config, build=qface.build, later=qface.ADDED)
         place = pick_device(device)
         units = None if au is None else UnitReader.load(au, place)
-        reader = cls(model, FaceFinder(device=place), weights=name, device=place, units=units)
+        feelings = None if affect is None else AffectReader.load(affect, place)
+        reader = cls(model, FaceFinder(device=place), weights=name, device=place, units=units, affect=feelings)
         reader.engine = use_engine(reader, engine)
         return reader
 
@@ -97,6 +108,7 @@ class FaceReader:
             self.crop(image, face),
             self.crop(image, face, upright=True),
             None if self.units is None else self.units.crop(image, face),
+            None if self.affect is None else self.affect.crop(image, face),
         )
 
     def read_views(self, faces: Sequence[Face], views: Sequence[Views]) -> tuple[FaceReading, ...]:
@@ -106,6 +118,9 @@ class FaceReader:
         if self.units is not None:
             units = self.units.read([v.units for v in views if v.units is not None])
             readings = [replace(reading, action_units=of) for reading, of in zip(readings, units, strict=True)]
+        if self.affect is not None:
+            pairs = self.affect.read([v.affect for v in views if v.affect is not None])
+            readings = [replace(r, valence=v, arousal=a) for r, (v, a) in zip(readings, pairs, strict=True)]
         return tuple(readings)
 
     def explain(self, image: np.ndarray, labels: Sequence[str]) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
@@ -190,6 +205,7 @@ def analyze(
     device: str = "auto",
     engine: str = "auto",
     au: str | Path | None = None,
+    affect: str | Path | None = AFFECT,
     on_file: OnFile | None = None,
 ) -> Readings:
     """Read the faces of photos and folders of photos.
@@ -200,6 +216,7 @@ def analyze(
         device: ``auto``, ``cpu`` or ``cuda``.
         engine: ``auto``, ``torch`` or ``onnx``; see ``predict.onnx.use_engine``.
         au: Weights of ALGRNet or MGRR-Net that read action units in place of Q-Face's.
+        affect: Weights of EMMA that read valence and arousal; None: nothing does.
         on_file: Called with each file as it is done: its reading, and its picture (H, W, 3) or None if it is broken.
 
     Returns:
@@ -209,7 +226,7 @@ def analyze(
         SemeiaError: No picture is there to read, or the weights or parts cannot be had.
     """
     files = find_images([paths] if isinstance(paths, (str, Path)) else list(paths))
-    reader = _reader(str(weights), device, engine, None if au is None else str(au))
+    reader = _reader(str(weights), device, engine, *(None if w is None else str(w) for w in (au, affect)))
     done = []
     for file in files:
         reading, image = read_file(reader, file)
@@ -238,10 +255,10 @@ def explain(
     engine: str = "auto",
 ) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Where the queries of ``labels`` looked in each face of a photo; see ``FaceReader.explain``."""
-    return _reader(str(weights), device, engine, None).explain(read_image(Path(path)), labels)
+    return _reader(str(weights), device, engine, None, None).explain(read_image(Path(path)), labels)
 
 
-@lru_cache(maxsize=1)
-def _reader(weights: str, device: str, engine: str, au: str | None) -> FaceReader:
-    """The reader of the last call, kept for the next photo."""
-    return FaceReader.load(weights, device, engine, au)
+@lru_cache(maxsize=2)
+def _reader(weights: str, device: str, engine: str, au: str | None, affect: str | None) -> FaceReader:
+    """The readers of the last calls, kept for the next photo; drawing attention has one of its own."""
+    return FaceReader.load(weights, device, engine, au, affect)

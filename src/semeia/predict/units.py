@@ -31,6 +31,11 @@ def in_chunks(
     return {name: torch.cat([c[name] for c in chunks]).float().cpu().numpy() for name in chunks[0]}
 
 
+def aligned_crop(image: np.ndarray, face: Face, *, size: int, margin: float) -> np.ndarray:
+    """The aligned view ``(size, size, 3)`` uint8 of a face of a picture (H, W, 3); see ``ops.faces.aligned_matrix``."""
+    return crop(image, aligned_matrix(landmarks_68(face.mesh), size, margin=margin), size=size)
+
+
 class UnitReader:
     """A network for action units, loaded once and used for many faces.
 
@@ -57,8 +62,7 @@ class UnitReader:
     def crop(self, image: np.ndarray, face: Face) -> np.ndarray:
         """The (S, S, 3) uint8 aligned view that the network reads, of a picture (H, W, 3)."""
         config = self.model.config
-        matrix = aligned_matrix(landmarks_68(face.mesh), config.image_size, margin=config.margin)
-        return crop(image, matrix, size=config.image_size)
+        return aligned_crop(image, face, size=config.image_size, margin=config.margin)
 
     def predict(self, crops: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """The network's answers to crops F x (S, S, 3), at least one, as arrays with a first axis of F."""

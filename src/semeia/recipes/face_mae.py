@@ -4,6 +4,10 @@
     semeia train face_mae --data worlds/faces --out runs/face_mae
     semeia train qface --data worlds/faces --out runs/qface --prior runs/face_mae/checkpoint ...
 
+On many GPUs, ViT-B/16 at 224 pixels; each row of the log tells images a second and the share of the devices' peak:
+
+    torchrun --nproc-per-node 8 -m semeia train face_mae --scale paper --data.celeba CELEBA --out runs/mae
+
 (the card of the checkpoint prints the backbone's settings, which must be the same there)
 
 ``smoke`` runs in under a minute on anything, ``small`` takes about five minutes on two cores, ``paper`` holds the
@@ -158,6 +162,7 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
         resume=resume,
         progress=progress,
         workers=config.workers,
+        gauged=True,
     )
     out = Path(config.fit.out) / "checkpoint"
     if not PartialState().is_main_process:

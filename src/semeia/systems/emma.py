@@ -130,6 +130,15 @@ class EMMA(Task):
             self.cnn.eval()
         return self
 
+    def fetch(self) -> None:
+        """Load the part that the second opinion needs, where these weights need one; once.
+
+        Raises:
+            SemeiaError: It cannot be had.
+        """
+        if self.cnn is None and not self._part and self.config.affect in ("scores", "cnn scores"):
+            self._part = (MiniXception.load(),)
+
     # -- the paper's boxes
 
     def features(self, image: Tensor) -> Tensor:
@@ -146,8 +155,7 @@ class EMMA(Task):
         """``(B, 3, S, S)`` in [0, 1] -> scores of the frozen CNN ``(B, Q)``, logits."""
         if self.cnn is not None:
             return self.cnn((image - self.mean) / self.std)
-        if not self._part:
-            self._part = (MiniXception.load(),)
+        self.fetch()
         pixels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
         with torch.autocast(image.device.type, enabled=False):
             return self._part[0].to(image.device)(mini_xception.network_input(pixels))

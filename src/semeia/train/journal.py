@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from semeia.files import write_whole
+from semeia.train.throughput import Gauge
 
 
 class Journal:
@@ -25,10 +26,13 @@ class Journal:
         steps: Steps in all.
         active: Whether this process writes; of several only the first does.
         show: Whether progress goes to stderr: a bar on a terminal, else a line for each row.
+        gauge: Tells which share of the device's peak is reached.
     """
 
-    def __init__(self, out: Path, *, start: int, steps: int, active: bool, show: bool) -> None:
-        self.steps, self.active, self.show = steps, active, show and active
+    def __init__(
+        self, out: Path, *, start: int, steps: int, active: bool, show: bool, gauge: Gauge | None = None
+    ) -> None:
+        self.steps, self.active, self.show, self.gauge = steps, active, show and active, gauge
         self.console = Console(stderr=True, highlight=False)
         self._sums: dict[str, float] = {}
         self._count, self._images, self._seconds = 0, 0, 0.0
@@ -76,7 +80,10 @@ class Journal:
         if not self.active or not self._count:
             return
         means = {name: total / self._count for name, total in self._sums.items()}
-        self.write(step, {**means, **rates, "images_per_second": self._images / self._seconds})
+        speed = {"images_per_second": self._images / self._seconds}
+        if self.gauge is not None:
+            speed["share_of_peak"] = self.gauge.share(speed["images_per_second"])
+        self.write(step, {**means, **rates, **speed})
         if self.show and not self.console.is_terminal:
             left = timedelta(seconds=round(self._seconds / self._count * (self.steps - step)))
             self.console.print(f"step {step}/{self.steps}  {self._text()}  {left} left", soft_wrap=True)
@@ -108,7 +115,9 @@ class Journal:
 
     def _text(self) -> str:
         loss = sum(total for name, total in self._sums.items() if name.endswith("/loss")) / self._count
-        return f"loss {loss:.4f}  {self._images / self._seconds:.0f} img/s"
+        speed = self._images / self._seconds
+        share = "" if self.gauge is None else f", {100 * self.gauge.share(speed):.0f} % of peak"
+        return f"loss {loss:.4f}  {speed:.0f} img/s{share}"
 
 
 def _rows_until(step: int, file: Path) -> bytes:

@@ -33,6 +33,7 @@ from semeia.task import Phase, Task
 from semeia.train import launch, state
 from semeia.train.feeds import Batch, Feed, Prefetch, seed_all
 from semeia.train.journal import Journal
+from semeia.train.throughput import Gauge
 
 T = TypeVar("T", bound=Task)
 
@@ -85,6 +86,7 @@ def fit(
     accelerator: Accelerator | None = None,
     progress: bool = True,
     workers: int = 0,
+    gauged: bool = False,
 ) -> dict[str, float]:
     """Train ``task`` in place and return the last evaluation; with ``how.ema`` it ends with the averaged weights.
 
@@ -102,6 +104,7 @@ def fit(
             processes must share the file system.
         progress: Show progress on stderr.
         workers: Background processes that prepare batches, for each training process.
+        gauged: Also log which share of the device's peak the training reaches (``train.throughput``).
 
     Raises:
         SemeiaError: A loss or gradient is not finite (the last good state stays), a state does not fit, or the folder
@@ -110,14 +113,24 @@ def fit(
     engine = accelerator or launch.accelerator(precision=how.precision, several_phases=len(set(task.phases)) > 1)
     training = _Training(task, optimizers, how, engine)
     found = training.restore(resume=resume)
-    journal = Journal(training.out, start=training.step, steps=how.steps, active=engine.is_main_process, show=progress)
+    gauge = None
+    if gauged:
+        bf16 = engine.mixed_precision == "bf16"
+        gauge = Gauge(engine.device, bf16=bf16, processes=engine.num_processes)
+    active = engine.is_main_process
+    journal = Journal(training.out, start=training.step, steps=how.steps, active=active, show=progress, gauge=gauge)
     with journal, _interrupts(alone=engine.num_processes == 1) as interrupts, training.open(feeds, workers):
         journal.note(launch.describe(engine) + (f"; going on from {found}" if found else ""))
         if training.changed:
             journal.note(f"not as one run would: this state was made with {', '.join(training.changed)}", always=True)
         while training.step < how.steps:
             began = perf_counter()
-            values, images, stop = training.take_step(stop=bool(interrupts))
+            if gauge is not None and not gauge.flop:
+                with gauge.counting() as counter:
+                    values, images, stop = training.take_step(stop=bool(interrupts))
+                gauge.set(counter, images // engine.num_processes)
+            else:
+                values, images, stop = training.take_step(stop=bool(interrupts))
             step = training.step
             journal.step(step, values, images=images, seconds=perf_counter() - began)
             if _due(step, how.log_every, how):
