@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -38,6 +38,9 @@ from semeia.records import SemeiaError
 @dataclass(frozen=True)
 class FaceData:
     """Folders of labelled faces, each in the layout of its data set. Any of them may be given, several are mixed."""
+
+    PLAIN: ClassVar[str] = "faces"
+    """The field that folders without a name go to."""
 
     faces: tuple[str, ...] = ()
     """Folders in this library's face format, as ``semeia make faces`` writes them."""

@@ -21,7 +21,9 @@ def run(arguments: list[str]) -> int:
         epilog="Real data sets are named as in training: --data.rafdb FOLDER, --data.celeba FOLDER, and --data.fold N.",
     )
     parser.add_argument("system", choices=RECIPES)
-    parser.add_argument("--data", nargs="+", default=(), metavar="FOLDER", help="sets in the face format")
+    parser.add_argument(
+        "--data", nargs="+", default=(), metavar="FOLDER", help="sets in the face format, or of CT slices"
+    )
     parser.add_argument(
         "--weights", metavar="WEIGHTS", help="bundled name or checkpoint folder (default: bundled ones)"
     )
@@ -36,13 +38,13 @@ def run(arguments: list[str]) -> int:
     from jsonargparse import ArgumentParser
 
     from semeia.evaluate import score_table
-    from semeia.face_sets import FaceData
 
-    sets = ArgumentParser(prog="semeia evaluate")
-    sets.add_class_arguments(FaceData, "data")
-    data = sets.instantiate(sets.parse_args(fields)).data
-    data = replace(data, faces=(*data.faces, *args.data))
     recipe = import_module(f"semeia.recipes.{args.system}")
+    kind = type(recipe.Config().data)
+    sets = ArgumentParser(prog="semeia evaluate")
+    sets.add_class_arguments(kind, "data")
+    data = sets.instantiate(sets.parse_args(fields)).data
+    data = replace(data, **{kind.PLAIN: (*getattr(data, kind.PLAIN), *args.data)})
     scores = recipe.evaluate(args.weights or args.system, data, split=args.split, limit=args.limit)
     as_json, as_table = json.dumps([score.as_dict() for score in scores], indent=2), score_table(scores)
     if args.out:

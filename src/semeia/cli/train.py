@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> int:
         "--data",
         nargs="+",
         metavar="FOLDER",
-        help="sets in the face format; --data.rafdb FOLDER and the like name others",
+        help="sets in the face format, or of CT slices in DeepLesion's; --data.rafdb FOLDER and the like name others",
     )
     parser.add_argument("--out", metavar="FOLDER", help="where the run is kept and the checkpoint appears")
     args, fields = parser.parse_known_args(arguments)
@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
     recipe = import_module(f"semeia.recipes.{args.system}")
     config = configure(recipe, scale=args.scale, fields=fields)
     if args.data:
-        config = replace(config, data=replace(config.data, faces=tuple(args.data)))
+        config = replace(config, data=replace(config.data, **{config.data.PLAIN: tuple(args.data)}))
     if args.out:
         config = replace(config, fit=replace(config.fit, out=args.out))
     print(recipe.train(config))

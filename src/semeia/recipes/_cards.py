@@ -14,8 +14,15 @@ PLACES = ("init", "prior", "au", "cnn_weights")
 """Fields that name a checkpoint: the last two parts of a path say which."""
 
 
-def trained_by(config: Any, *, system: str, small: Any) -> str:
-    """The command that trains these weights from the scale ``small``: the data, and every field that differs."""
+def trained_by(config: Any, *, system: str, small: Any, data: str | None = None) -> str:
+    """The command that trains these weights from the scale ``small``: the data, and every field that differs.
+
+    Args:
+        config: Of the training.
+        system: Its short name.
+        small: The recipe's configuration at the scale ``small``.
+        data: Flags that name the data; those of faces where it is None.
+    """
     usual = flat(small)
     flags = {
         name: value
@@ -28,4 +35,5 @@ def trained_by(config: Any, *, system: str, small: Any) -> str:
         f"--{name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
         for name, value in flags.items()
     ]
-    return " ".join([f"semeia train {system}", data_flags(config.data), *named, f"--out runs/{system}"])
+    data = data_flags(config.data) if data is None else data
+    return " ".join([f"semeia train {system}", data, *named, f"--out runs/{system}"])

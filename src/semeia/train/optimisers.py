@@ -24,16 +24,44 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.999),
     layer_decay: float | None = None,
 ) -> dict[str, torch.optim.Optimizer]:
-    """AdamW for every optimiser that ``task.phases`` names.
-
-    Weight decay pulls on weight matrices and kernels only: not on biases, norms, embeddings, or parameters that are no
-    layer's ``weight`` (label queries, position codes, class tokens).
+    """AdamW for every optimiser that ``task.phases`` names; see ``parameter_groups``.
 
     Args:
         task: Its ``groups`` may set ``lr_scale``, ``constant``, and any option of AdamW.
         lr: Peak rate, times a group's ``lr_scale``.
         weight_decay: Decoupled, relative to the rate.
         betas: Of the two moments.
+        layer_decay: See ``parameter_groups``.
+    """
+    grouped = parameter_groups(task, lr=lr, weight_decay=weight_decay, layer_decay=layer_decay)
+    return {name: torch.optim.AdamW(groups, lr=lr, betas=betas) for name, groups in grouped.items()}
+
+
+def sgd(task: Task, *, lr: float, weight_decay: float, momentum: float = 0.9) -> dict[str, torch.optim.Optimizer]:
+    """Stochastic gradient descent with momentum for every optimiser that ``task.phases`` names.
+
+    Args:
+        task: Its ``groups`` may set ``lr_scale``, ``constant``, and any option of SGD.
+        lr: Peak rate, times a group's ``lr_scale``.
+        weight_decay: Added to the gradient.
+        momentum: Part of the last update that the next one keeps.
+    """
+    grouped = parameter_groups(task, lr=lr, weight_decay=weight_decay)
+    return {name: torch.optim.SGD(groups, lr=lr, momentum=momentum) for name, groups in grouped.items()}
+
+
+def parameter_groups(
+    task: Task, *, lr: float, weight_decay: float, layer_decay: float | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """Groups of parameters for every optimiser that ``task.phases`` names.
+
+    Weight decay pulls on weight matrices and kernels only: not on biases, norms, embeddings, or parameters that are no
+    layer's ``weight`` (label queries, position codes, class tokens).
+
+    Args:
+        task: Its ``groups`` may set ``lr_scale``, ``constant``, and options of the optimiser.
+        lr: Peak rate, times a group's ``lr_scale``.
+        weight_decay: Of what decays.
         layer_decay: Rate of a block of the module called ``backbone`` relative to the next deeper one; what stands
             above the backbone keeps the full rate (ELECTRA, BEiT). None: one rate for all.
     """
@@ -44,7 +72,7 @@ def adamw(
         for own, _ in module.named_parameters(recurse=False)
     }
     above = 1 + max((_depth(name, above=0) for name, _ in task.named_parameters()), default=0)
-    optimizers: dict[str, torch.optim.Optimizer] = {}
+    grouped: dict[str, list[dict[str, Any]]] = {}
     for optimizer in dict.fromkeys(phase.optimizer for phase in task.phases):
         groups: dict[tuple[int, bool, int], dict[str, Any]] = {}
         for number, group in enumerate(task.groups(optimizer)):
@@ -56,8 +84,8 @@ def adamw(
                 own = {"params": [], "lr": options["lr"] * scale}
                 own["weight_decay"] = options["weight_decay"] if decays else 0.0
                 groups.setdefault((number, decays, depth), options | own)["params"].append((name, parameter))
-        optimizers[optimizer] = torch.optim.AdamW(list(groups.values()), lr=lr, betas=betas)
-    return optimizers
+        grouped[optimizer] = list(groups.values())
+    return grouped
 
 
 def _depth(name: str, *, above: int) -> int:
