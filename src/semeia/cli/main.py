@@ -17,6 +17,7 @@ from importlib import import_module
 VERBS = {
     "analyze": "read the faces in photos and folders, or in a clip",
     "palsy": "compare the sides of a patient's face: grade, side, and what they rest on",
+    "lesions": "find candidate lesions in a CT scan",
     "make": "make a synthetic data set",
     "sheet": "draw a contact sheet of a data set",
     "train": "train a system",
