@@ -181,8 +181,8 @@ def test_a_branch_on_regions_fills_its_slot_and_is_weighed(squares):
 
 
 def test_a_weight_of_no_loss_is_refused():
-    with pytest.raises(SemeiaError, match="mapp"):
-        built(weights={"mapp": 1.0})
+    with pytest.raises(SemeiaError, match="outline"):
+        built(weights={"outline": 1.0})
 
 
 @pytest.mark.parametrize(

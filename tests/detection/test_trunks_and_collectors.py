@@ -45,6 +45,17 @@ def test_frozen_norms_keep_their_statistics_and_learn_their_scales():
     assert trunk.training
 
 
+def test_checkpointing_changes_no_gradient():
+    slices, gradients = torch.rand(1, 1, 64, 64), []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        trunk = TimmTrunk("resnet18", frozen=True, checkpointing=checkpointing).train()
+        sum(x.square().mean() for x in trunk(slices)).backward()
+        gradients.append(trunk.network.conv1.weight.grad)
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
+    assert gradients[0].abs().max() > 0
+
+
 @pytest.mark.parametrize("name", ["no_such_network", "vit_tiny_patch16_224", "convnext_nope"])
 def test_a_trunk_without_such_maps_is_refused(name):
     with pytest.raises(SemeiaError, match=name):

@@ -19,7 +19,7 @@ SMALLEST = 1.0
 """Pixels; a box with a shorter side is neither learned nor proposed. [default: one pixel of the network's input]"""
 
 LARGEST_GROWTH = math.log(1000 / 16)
-"""Limit of a side's predicted logarithm, so that exp stays finite. [code: mmdetection's and torchvision's]"""
+"""Limit of a side's predicted logarithm, so that exp stays finite. [default: torchvision's]"""
 
 UNIT = (1.0, 1.0, 1.0, 1.0)
 """Deviations of proposals' targets. [code]"""

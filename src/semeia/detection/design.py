@@ -49,7 +49,7 @@ class Design:
     trunk_norm: Norm = "batch"
     """Batch norms of a timm network: learned, or ``frozen`` statistics. [code: SyncBN]"""
     trunk_checkpointing: bool = False
-    """Save memory by a second forward of a timm network. [code: on; default: off, same result]"""
+    """Save memory by a second forward of a timm network. [code: on; default: off, norms then move twice a step]"""
     trunk_channels: tuple[int, int, int] = (24, 48, 96)
     """Of ``narrow`` at strides 4, 8, 16. [default: own]"""
     trunk_blocks: tuple[int, int, int] = (1, 1, 1)
@@ -87,7 +87,7 @@ class Design:
     region_size: int = 7
     """Cells of a region. [code]"""
     region_sampling: int = 2
-    """Points along a side of a cell at which the map is read. [code]"""
+    """Points along a side of a cell at which the map is read. [default: unknown]"""
     region_hidden: int = 2048
     """Width of the two layers of the region head. [code]"""
     region_std: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
