@@ -305,6 +305,31 @@ def test_absurd_headers_are_refused(tmp_path, rows, spacing):
     refusal(write_dicom(tmp_path / "scan", HU, change=spoil))
 
 
+def test_files_of_one_frame_each_are_a_series(tmp_path):
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    for k in range(7):
+
+        def place(ds, k=k):
+            ds.InstanceNumber = k
+            group = ds.PerFrameFunctionalGroupsSequence[0]
+            group.PlanePositionSequence[0].ImagePositionPatient = [*ORIGIN[:2], ORIGIN[2] + k * SPACING[2]]
+
+        write_frames(folder / f"{k}.dcm", HU[k : k + 1], change=place)
+    for path in (folder, folder / "3.dcm"):
+        with open_volume(path) as scan:
+            assert (scan.slab(0, 6) == HU).all()
+            assert [scan.own_slice(z) for z in range(7)] == list(range(7))
+
+
+def test_what_a_header_tells_cannot_steer_a_terminal(tmp_path):
+    def colour(ds, k):
+        ds.SeriesDescription = "red \x1b[31m\r\nText"
+        ds.SeriesInstanceUID = f"1.2.{k}"
+
+    assert "(red [31m Text, CT, 1 image)" in refusal(write_dicom(tmp_path / "scan", HU, change=colour))
+
+
 def test_too_many_frames_are_refused(tmp_path):
     def claim(ds):
         ds.NumberOfFrames = 2_000_000_000

@@ -301,9 +301,9 @@ def _directions(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
 
 def _syntax(header: Dataset) -> str:
     """The transfer syntax; files without one are of the oldest."""
-    told = header.file_meta.get("TransferSyntaxUID")
+    told = _text(header.file_meta, "TransferSyntaxUID")
     if told:
-        return str(told)
+        return told
     implicit, little = header.original_encoding
     if implicit:
         return str(ImplicitVRLittleEndian)
@@ -380,7 +380,8 @@ def _first(source: Dataset | None, keyword: str) -> Dataset | None:
 
 
 def _text(source: Dataset | None, keyword: str) -> str:
-    return " ".join(str(_value(source, keyword) or "").split())
+    words = " ".join(str(_value(source, keyword) or "").split())
+    return "".join(letter for letter in words if letter.isprintable())
 
 
 def _numbers(source: Dataset | None, keyword: str, count: int) -> tuple[float, ...] | None:

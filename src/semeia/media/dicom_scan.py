@@ -91,7 +91,7 @@ class DicomScan:
 
     def read(self, first: int, last: int) -> np.ndarray:
         """See ``Stored``."""
-        slices = []
+        slices: list[np.ndarray] = []
         # Frames of one file are read together: finding the first means to pass all that describes them.
         for _, images in groupby(self._images[first : last + 1], key=lambda image: image.path):
             together = list(images)

@@ -201,7 +201,7 @@ def _affine(header: Mapping[str, Any], kept: list[int], source: str) -> tuple[np
         )
     units = {str(unit).lower() for unit in header.get("space units", ["mm"])}
     if len(units) != 1 or not units <= set(_UNITS):
-        raise SemeiaError(f"{source}: expected space units of mm, found {', '.join(sorted(units))}")
+        raise SemeiaError(f"{source}: expected space units of mm, found {sorted(units)}")
     factor = _UNITS[units.pop()]
     if factor != 1:
         affine[:3] *= factor

@@ -214,13 +214,11 @@ def _open_folder(folder: Path, source: str, series: str | None, closing: ExitSta
 def _open_dicom_file(path: Path, source: str, series: str | None) -> Stored:
     """A file of many frames, or the series that a file belongs to."""
     headers = read_headers([path], source=source)
-    alone = len(headers.images) != 1 or headers.images[0].frame is not None or headers.images[0].unfit()
-    if not alone:
+    if len(headers.images) == 1 and headers.images[0].unfit() is None:
         beside = sorted(file for file in path.parent.iterdir() if file.is_file() and not file.name.startswith("."))
         every = read_headers(beside, source=source)
         series = series or headers.images[0].series
-        damaged = tuple(file for file in every.damaged if file.suffix == path.suffix)
-        headers = Headers(every.images, damaged, 0)
+        headers = Headers(every.images, every.damaged, 0)
     return DicomScan(headers, series=series, root=path.parent, source=source)
 
 
