@@ -11,22 +11,32 @@ LAYOUTS = (
 """Of ``data.synthetic.as_layout``, which is too heavy to be imported for ``--help``."""
 
 
+NOISE = {
+    "unlabelled": "lesions that the table does not tell of, as about half are in DeepLesion",
+    "shifted": "boxes that are moved",
+    "deleted": "lesions that the table leaves out",
+}
+"""Shares of a world of slabs that are labelled badly."""
+
+
 def run(arguments: list[str]) -> int:
     """Make the data set; see ``semeia make --help``."""
     parser = argparse.ArgumentParser(
         prog="semeia make",
         description="Render labelled faces into a folder. The same flags make the same bytes; a run that was stopped "
         "goes on where it was. Needs the extra: pip install 'semeia[synthetic]'. palsy: patients with facial palsy who "
-        "do six movements. Or lay rendered faces out as a real data set, to try a training: semeia make rafdb OUT "
-        "--faces FOLDER.",
+        "do six movements. slabs: CT slices with measured lesions in DeepLesion's layout. Or lay rendered faces out as "
+        "a real data set, to try a training: semeia make rafdb OUT --faces FOLDER.",
     )
-    parser.add_argument("what", choices=("faces", "palsy", *LAYOUTS))
+    parser.add_argument("what", choices=("faces", "palsy", "slabs", *LAYOUTS))
     parser.add_argument("out", metavar="OUT", help="folder of the data set")
-    parser.add_argument("--count", type=int, help="number of images or patients (in a layout, at most; default: all)")
+    parser.add_argument(
+        "--count", type=int, help="number of images, patients or slabs (in a layout, at most; default: all)"
+    )
     parser.add_argument("--faces", metavar="FOLDER", help="rendered faces that are laid out as a real data set")
     parser.add_argument("--seed", type=int, default=0, help="another seed makes other people (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=144, help="side of an image in pixels (default: %(default)s)")
+    parser.add_argument("--size", type=int, help="side of an image in pixels (default: 144, of slabs 256)")
     parser.add_argument("--shots", type=int, help="images of one person (default: 7), of a patient's movement (1)")
     parser.add_argument(
         "--look",
@@ -54,8 +64,11 @@ def run(arguments: list[str]) -> int:
         help="of all images (default: 80/10/10 by person, 70/15/15 by patient)",
     )
     parser.add_argument("--first-identity", type=int, default=0, help="number of the first person, to add other people")
+    slabs = parser.add_argument_group("for slabs")
+    for name, words in NOISE.items():
+        slabs.add_argument(f"--{name}", type=float, default=0.0, metavar="SHARE", help=f"{words} (default: none)")
     args = parser.parse_args(arguments)
-    if (args.what in ("faces", "palsy")) is (args.faces is not None):
+    if (args.what in ("faces", "palsy", "slabs")) is (args.faces is not None):
         parser.error("--faces FOLDER goes with a layout, and a layout needs it")
     if args.what in LAYOUTS:
         from semeia.data.synthetic.as_layout import write_layout
@@ -63,7 +76,19 @@ def run(arguments: list[str]) -> int:
         print(f"{args.out}: {write_layout(args.what, args.faces, args.out, count=args.count)} images")
         return 0
     if args.count is None:
-        parser.error("faces are rendered as many as --count says; give it")
+        parser.error(f"{args.what} are made as many as --count says; give it")
+    if args.what == "slabs":
+        from semeia.data.synthetic.slabs.make import make_slabs
+
+        noise = {name: getattr(args, name) for name in NOISE}
+        size = 256 if args.size is None else args.size
+        make_slabs(
+            args.out, count=args.count, seed=args.seed, workers=args.workers, size=size,
+            first_patient=1 + args.first_identity, **noise,
+        )  # fmt: skip
+        print(f"{args.out}: {args.count} slabs")
+        return 0
+    args.size = 144 if args.size is None else args.size
     both = {
         name: getattr(args, name)
         for name in ("count", "seed", "workers", "size", "renderer", "samples", "look", "split")
