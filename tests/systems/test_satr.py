@@ -1,0 +1,615 @@
+"""SATr: its block does what the equations say, each arm differs where it says, and the detector learns with it."""
+
+from dataclasses import asdict, replace
+from math import erf, exp, sqrt
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from semeia import checkpoint
+from semeia.ledger.matching import matched
+from semeia.records import SemeiaError
+from semeia.systems import satr, uld
+
+CHANNELS = (8, 16, 32)
+ARMS = {
+    "published": {"embedding": "published", "block_norm": "batch"},
+    "without an embedding": {"embedding": "none"},
+    "all slices": {"attend": "all"},
+    "the key slice": {"attend": "key"},
+    "transformer alone": {"hybrid": False},
+    "learned class token": {"class_token": "learned"},
+    "no class token": {"class_token": "none"},
+    "convolution": {"block": "convolution"},
+    "convolution with batch norm": {"block": "convolution", "block_norm": "batch"},
+    "tokens of 32 pixels": {"token": 32},
+    "six slices": {"slices": 6},
+    "one slice": {"slices": 1, "attend": "all"},
+}
+
+
+def collector(channels=CHANNELS, **changes):
+    """With norms and class token off their starting values, so that none of them hides a mistake."""
+    torch.manual_seed(0)
+    config = replace(satr.TINY, **changes)
+    made = satr.SliceAttentionCollector(config, channels, config.slices)
+    for module in made.modules():
+        if isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.3)
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.3)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+        if isinstance(module, satr.SliceTokens):
+            nn.init.uniform_(module.scale, 0.5, 1.5)
+            nn.init.normal_(module.shift, std=0.3)
+    return made.eval()
+
+
+def maps(batch=2, slices=3, height=64, width=96, *, channels=CHANNELS):
+    """Maps of slices of ``height`` x ``width`` pixels at strides 4, 8, 16."""
+    made = torch.Generator().manual_seed(1)
+    return [
+        torch.randn(batch, c, slices, height // s, width // s, generator=made)
+        for c, s in zip(channels, (4, 8, 16), strict=True)
+    ]
+
+
+def squares(count=4, slices=3, size=64, seed=0):
+    """Bright squares on the key slice: lesions. Bright squares on all slices: vessels, without a box."""
+    made = torch.Generator().manual_seed(seed)
+    image = 0.3 + 0.05 * torch.randn(count, slices, size, size, generator=made)
+    boxes = []
+    for i in range(count):
+        side = int(torch.randint(8, 17, (1,), generator=made))
+        x, y = (int(torch.randint(2, size // 2 - side // 2, (1,), generator=made)) for _ in range(2))
+        image[i, slices // 2, y : y + side, x : x + side] += 0.5
+        image[i, :, size - 20 : size - 10, size - 20 : size - 10] += 0.5
+        boxes.append(torch.tensor([[x, y, x + side, y + side]], dtype=torch.float32))
+    return {"image": image.clamp(0, 1), "boxes": boxes, "index": torch.arange(count)}
+
+
+def built(**changes):
+    torch.manual_seed(0)
+    return satr.build(replace(satr.TINY, **changes))
+
+
+# -- sizes
+
+
+def test_the_published_block_has_the_parameters_that_were_measured():
+    config = replace(satr.Config(), embedding="published")
+    with torch.device("meta"):
+        made = satr.SliceAttentionCollector(config, (256, 512, 1024), config.slices)
+    extra = [sum(p.numel() for m in pair for p in m.parameters()) for pair in zip(made.stages, made.fuse, strict=True)]
+    assert [round(n / 1e6, 1) for n in extra] == [48.2, 27.1, 18.5]
+    assert round(sum(extra) / 1e6, 1) == 93.7
+    patches = sum(p.numel() for stage in made.stages for p in stage.patches.parameters())
+    assert round(patches / 1e6, 1) == 77.1
+    attention = sum(p.numel() for s in made.stages for n, p in s.layer.named_parameters() if "think" not in n)
+    assert round(attention / 1e6, 1) == 6.2
+    assert round(sum(p.numel() for p in made.collect.parameters()) / 1e6, 1) == 9.6
+
+
+def test_one_stage_by_hand():
+    # E 384, S 7, p 8, C 256: each term is a line of the equations; the fusion is the last.
+    e, s, p, c = 384, 7, 8, 256
+    whole = c * e * s * p * p + e
+    slices = s * (c * e + e + 2 * e)
+    attention = ((s - 1) * e * 2 * e + 2 * e) + 2 * (e * e + e) + 2 * 2 * e + (e * 4 * e + 4 * e) + (4 * e * e + e)
+    back = (e * c + c) + 2 * c
+    with torch.device("meta"):
+        made = satr.SliceAttentionCollector(replace(satr.Config(), embedding="published"), (256, 512, 1024), 7)
+    assert sum(q.numel() for q in made.stages[0].parameters()) == whole + slices + attention + back
+    assert sum(q.numel() for q in made.fuse[0].parameters()) == c * c + 2 * c
+
+
+def test_the_light_embedding_is_a_fraction_of_the_published_one():
+    with torch.device("meta"):
+        made = satr.SliceAttentionCollector(satr.Config(), (256, 512, 1024), 7)
+    counts = [sum(p.numel() for p in stage.patches.parameters()) for stage in made.stages]
+    assert counts == [c * 7 * p * p + c * 384 + 384 for c, p in ((256, 8), (512, 4), (1024, 2))]
+
+
+@pytest.mark.parametrize("slices", [3, 7])
+def test_the_control_has_as_many_parameters(slices):
+    for base in (replace(satr.SMALL, slices=slices), replace(satr.Config(), slices=slices)):
+        control = replace(base, block="convolution")
+        assert abs(satr.parameters(control) / satr.parameters(base) - 1) < 0.02
+        with torch.device("meta"):
+            layers = [sum(p.numel() for p in satr.step_three(c, slices).parameters()) for c in (base, control)]
+        assert abs(layers[1] / layers[0] - 1) < 0.02
+
+
+def test_arms_can_be_matched_by_the_width_of_their_perceptron():
+    target = satr.parameters(satr.SMALL)
+    for attend in ("all", "key"):
+        arm = replace(satr.SMALL, attend=attend)
+
+        def count(hidden, arm=arm):
+            return satr.parameters(replace(arm, hidden=hidden))
+
+        assert abs(count(matched(count, target)) / target - 1) < 0.001
+
+
+def test_parameters_are_counted_without_making_them():
+    for changes in ({}, {"block": "convolution"}, {"block": "none"}):
+        assert satr.parameters(replace(satr.TINY, **changes)) == sum(p.numel() for p in built(**changes).parameters())
+
+
+# -- shapes
+
+
+def test_maps_of_the_key_slice_have_the_shapes_of_maps_of_slices():
+    said = collector()(maps(batch=2, height=64, width=96))
+    assert [tuple(x.shape) for x in said] == [(2, 8, 16, 24), (2, 16, 8, 12), (2, 32, 4, 6)]
+
+
+@pytest.mark.parametrize(("token", "grid"), [(16, (4, 6)), (32, (2, 3))])
+def test_every_stride_has_the_same_grid_of_tokens_and_a_class_token(token, grid):
+    made = collector(token=token)
+    for k, (stage, x, p) in enumerate(zip(made.stages, maps(), (token // 4, token // 8, token // 16), strict=True)):
+        assert stage.side == p
+        assert stage.embed(x, torch.zeros(2, 1, 16)).shape == (2, 3, 1 + grid[0] * grid[1], 16)
+        fine, token_after = stage(x, torch.zeros(2, 1, 16))
+        assert fine.shape == (2, CHANNELS[k], *x.shape[-2:])
+        assert token_after.shape == (2, 1, 16)
+
+
+def test_published_tokens_are_257():
+    with torch.device("meta"):
+        made = satr.SliceAttentionCollector(satr.Config(), (256, 512, 1024), 7)
+        for stage, c, side in zip(made.stages, (256, 512, 1024), (128, 64, 32), strict=True):
+            x = stage.embed(torch.empty(1, c, 7, side, side), torch.empty(1, 1, 384))
+            assert x.shape == (1, 7, 257, 384)
+
+
+def test_cells_that_no_token_covers_whole_are_filled_by_their_nearest():
+    made = collector(token=32)
+    x = [torch.randn(1, c, 3, h, w) for c, h, w in ((8, 17, 23), (16, 9, 12), (32, 5, 6))]
+    said = made(x)
+    assert [tuple(y.shape[-2:]) for y in said] == [(17, 23), (9, 12), (5, 6)]
+    stage, class_token = made.stages[0], torch.randn(1, 1, 16)
+    rows = [min(i, 16) for i in range(24)]
+    columns = [min(i, 22) for i in range(24)]
+    filled, after = stage(x[0][..., rows, :][..., columns], class_token)
+    whole, same = stage(x[0], class_token)
+    assert torch.equal(whole, filled[..., :17, :23])
+    assert torch.equal(after, same)
+
+
+def test_a_map_is_constant_within_a_token_without_the_convolution():
+    made = collector(hybrid=False, token=16)
+    fine = made(maps())[0]
+    assert torch.equal(fine, fine[..., ::4, ::4].repeat_interleave(4, -1).repeat_interleave(4, -2))
+
+
+# -- the equations, slowly
+
+
+def gelu(x):
+    return x * 0.5 * (1 + erf(x / sqrt(2)))
+
+
+def layer_norm(x, scale, shift):
+    """Of a list of numbers."""
+    mean = sum(x) / len(x)
+    deviation = sqrt(sum((v - mean) ** 2 for v in x) / len(x) + 1e-6)
+    return [(v - mean) / deviation * a + b for v, a, b in zip(x, scale, shift, strict=True)]
+
+
+def linear(layer, x):
+    weight, bias = layer.weight.flatten(1).tolist(), layer.bias.tolist()
+    return [sum(w * v for w, v in zip(row, x, strict=True)) + b for row, b in zip(weight, bias, strict=True)]
+
+
+def slow_tokens(stage, x, class_token, p):
+    """Steps (1) and (2) for one image: a list of slices of tokens of numbers."""
+    c, s, height, width = x.shape
+    e = stage.tokens.scale.shape[-1]
+    places = [(i, j) for i in range(height // p) for j in range(width // p)]
+    whole = [list(class_token)]
+    for i, j in places:
+        patch = x[:, :, i * p : i * p + p, j * p : j * p + p]  # (C, S, p, p)
+        if isinstance(stage.patches, satr.PublishedPatches):
+            embed = stage.patches.embed
+            whole.append([float((embed.weight[k] * patch).sum() + embed.bias[k]) for k in range(e)])
+        else:
+            gathered = [float((stage.patches.gather.weight[k, 0] * patch[k]).sum()) for k in range(c)]
+            whole.append(linear(stage.patches.project, gathered))
+    slices = []
+    for k in range(s):
+        weight = stage.tokens.embed.weight[k * e : k * e + e, :, 0, 0]
+        bias = stage.tokens.embed.bias[k * e : k * e + e]
+        scale, shift = stage.tokens.scale[k, 0].tolist(), stage.tokens.shift[k, 0].tolist()
+        tokens = [list(class_token)]
+        for i, j in places:
+            cells = [x[:, k, i * p + a, j * p + b] for a in range(p) for b in range(p)]
+            mean = sum(weight @ cell + bias for cell in cells) / p**2  # convolved first, as in the equation
+            tokens.append([gelu(v) for v in layer_norm(mean.tolist(), scale, shift)])
+        if k == s // 2:
+            tokens = [[a + b for a, b in zip(t, w, strict=True)] for t, w in zip(tokens, whole, strict=True)]
+        slices.append(tokens)
+    return slices
+
+
+def slow_attention(layer, x, sources, key):
+    """Step (3) for one image."""
+    heads, n, e = layer.heads, len(x[0]), len(x[0][0])
+    d = e // heads
+    before, between = ([m.weight.tolist(), m.bias.tolist()] for m in (layer.before, layer.between))
+    y = [[layer_norm(t, *before) for t in tokens] for tokens in x]
+    both = [linear(layer.query_key, [v for s in sources for v in y[s][t]]) for t in range(n)]
+    values = [linear(layer.value, y[key][t]) for t in range(n)]
+    z = []
+    for t in range(n):
+        read = []
+        for a in range(heads):
+            query = both[t][a * d : a * d + d]
+            scores = [
+                sum(q * k for q, k in zip(query, both[u][e + a * d : e + a * d + d], strict=True)) for u in range(n)
+            ]
+            powers = [exp(v / sqrt(d)) for v in scores]
+            read += [sum(w * values[u][a * d + m] for u, w in enumerate(powers)) / sum(powers) for m in range(d)]
+        kept = [a + b for a, b in zip(x[key][t], linear(layer.out, read), strict=True)]
+        inner = [gelu(v) for v in linear(layer.think[0], layer_norm(kept, *between))]
+        z.append([a + b for a, b in zip(kept, linear(layer.think[2], inner), strict=True)])
+    return z
+
+
+def slow_back(stage, z, grid, p):
+    """Step (4) for one image, batch norm with running statistics: (C, H, W)."""
+    convolve, norm, _ = stage.back
+    out = torch.zeros(convolve.out_channels, grid[0] * p, grid[1] * p, dtype=torch.float64)
+    for i in range(grid[0]):
+        for j in range(grid[1]):
+            value = torch.tensor(linear(convolve, z[1 + i * grid[1] + j]), dtype=torch.float64)
+            value = (value - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
+            out[:, i * p : i * p + p, j * p : j * p + p] = value.clamp(min=0)[:, None, None]
+    return out
+
+
+@pytest.mark.parametrize("attend", ["neighbours", "all"])
+@pytest.mark.parametrize("embedding", ["published", "separable"])
+@pytest.mark.parametrize("slices", [3, 4])
+@torch.no_grad()
+def test_the_collector_is_its_equations_done_slowly(attend, embedding, slices):
+    made = collector((3, 4, 5), attend=attend, embedding=embedding, slices=slices, block_norm="batch", width=8).double()
+    x = [m.double() for m in maps(1, slices, 32, 48, channels=(3, 4, 5))]
+    said = made(x)
+    key, class_token = slices // 2, [0.0] * 8
+    sources = [s for s in range(slices) if s != key or attend == "all"]
+    for k, p in enumerate((4, 2, 1)):
+        stage = made.stages[k]
+        tokens = slow_tokens(stage, x[k][0], class_token, p)
+        z = slow_attention(stage.layer, tokens, sources, key)
+        class_token = z[0]  # to the next stride
+        attended = slow_back(stage, z, (2, 3), p)
+        collected = (made.collect.convolve[k].weight[:, :, :, 0, 0, None, None] * x[k]).sum((1, 2))
+        convolve, norm, _ = made.fuse[k].mix
+        mixed = torch.einsum("oc,chw->ohw", convolve.weight[:, :, 0, 0], collected + attended)
+        normed = (mixed - norm.running_mean[:, None, None]) / (norm.running_var + norm.eps).sqrt()[:, None, None]
+        fused = (normed * norm.weight[:, None, None] + norm.bias[:, None, None]).clamp(min=0) + collected
+        assert torch.allclose(said[k][0], fused, atol=1e-10)
+
+
+def test_gradients_are_those_of_differences():
+    made = collector((2, 2, 2), width=4, token=32).double()
+    x = maps(1, 3, 32, 32, channels=(2, 2, 2))
+    coarse = x[2].double().requires_grad_()
+    stage = made.stages[2]
+    class_token = torch.randn(1, 1, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(stage, (coarse, class_token))
+
+
+# -- where to look, and what is read
+
+
+def inside(stage, x, class_token):
+    """Attention (B, A, N, N) and values (B, N, E) of a stage."""
+    y = stage.layer.before(stage.embed(x, class_token))
+    return stage.layer.rows(y), stage.layer.value(y[:, stage.key])
+
+
+@torch.no_grad()
+def test_the_key_slice_does_not_say_where_to_look():
+    made, x = collector(slices=5), maps(slices=5)
+    class_token = torch.randn(2, 1, 16)
+    for stage, m in zip(made.stages, x, strict=True):
+        rows, values = inside(stage, m, class_token)
+        other = m.clone()
+        other[:, :, 2] += torch.randn_like(other[:, :, 2])
+        new_rows, new_values = inside(stage, other, class_token)
+        assert torch.equal(rows, new_rows)
+        assert not torch.allclose(values, new_values, atol=1e-2)
+
+
+@torch.no_grad()
+def test_every_neighbour_says_where_to_look():
+    made, x = collector(slices=5), maps(slices=5)
+    class_token = torch.randn(2, 1, 16)
+    for s in (0, 1, 3, 4):
+        other = x[0].clone()
+        other[:, :, s] += torch.randn_like(other[:, :, s])
+        assert not torch.allclose(inside(made.stages[0], x[0], class_token)[0],
+                                  inside(made.stages[0], other, class_token)[0], atol=1e-4)  # fmt: skip
+
+
+@torch.no_grad()
+def test_a_neighbour_is_read_through_the_patch_embedding_alone():
+    class_token = torch.randn(2, 1, 16)
+    for embedding, same in (("separable", False), ("published", False), ("none", True)):
+        made, (x, *_) = collector(slices=5, embedding=embedding), maps(slices=5)
+        other = x.clone()
+        other[:, :, 4] += torch.randn_like(other[:, :, 4])
+        values, new = (inside(made.stages[0], m, class_token)[1] for m in (x, other))
+        assert torch.equal(values, new) is same
+    # ... and of the published one through its weights of that neighbour
+    made = collector(slices=5, embedding="published")
+    made.stages[0].patches.embed.weight[:, :, 4] = 0
+    values, new = (inside(made.stages[0], m, class_token)[1] for m in (x, other))
+    assert torch.equal(values, new)
+
+
+@torch.no_grad()
+def test_in_the_arm_of_the_key_slice_neighbours_come_in_through_the_embedding_alone():
+    made, (x, *_) = collector(slices=5, attend="key", embedding="none", hybrid=False), maps(slices=5)
+    other = torch.randn_like(x)
+    other[:, :, 2] = x[:, :, 2]
+    start = torch.zeros(2, 1, 16)
+    assert torch.equal(made.stages[0](x, start)[0], made.stages[0](other, start)[0])
+    assert made.stages[0].tokens.scale.shape[0] == 1
+
+
+@torch.no_grad()
+def test_rows_sum_to_one():
+    rows, _ = inside(collector().stages[0], maps()[0], torch.zeros(2, 1, 16))
+    assert rows.shape == (2, 2, 25, 25)
+    assert torch.allclose(rows.sum(-1), torch.ones(2, 2, 25))
+
+
+@torch.no_grad()
+def test_no_token_knows_where_it_lies():
+    layer, x = collector().stages[1].layer, torch.randn(2, 3, 13, 16)
+    order = torch.randperm(13)
+    assert torch.allclose(layer(x, (3, 4))[:, order], layer(x[:, :, order], (3, 4)), atol=1e-5)
+    # ... and neither does a patch of a map
+    stage, x = collector(block_norm="batch").stages[0], maps(1, height=64, width=64)[0]
+
+    def moved(m):
+        patches = m.unflatten(-2, (4, 4)).unflatten(-1, (4, 4)).transpose(-3, -2)  # (..., h, w, p, p)
+        patches = patches.flatten(-4, -3)[..., torch.arange(16).roll(5), :, :].unflatten(-3, (4, 4))
+        return patches.transpose(-3, -2).flatten(-2).flatten(-3, -2)
+
+    start = torch.randn(1, 1, 16)
+    (fine, after), (fine_moved, same) = stage(x, start), stage(moved(x), start)
+    assert torch.allclose(moved(fine), fine_moved, atol=1e-5)
+    assert torch.allclose(after, same, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_control_sees_its_neighbourhood_and_no_farther():
+    made = collector(block="convolution", block_norm="batch")
+    x = maps(1, height=128, width=128)[0]
+    other = x.clone()
+    other[..., :4, :4] += 1  # one token
+    none = torch.zeros(1, 0, 16)
+    differs = (made.stages[0](x, none)[0] != made.stages[0](other, none)[0]).any(1)[0, ::4, ::4]  # (8, 8)
+    assert differs[:3, :3].any()
+    assert not differs[3:].any()
+    assert not differs[:, 3:].any()
+
+
+# -- the class token
+
+
+@torch.no_grad()
+def test_each_stride_gets_the_class_token_of_the_one_before():
+    made, got, gave = collector(), [], []
+    for stage in made.stages:
+        stage.register_forward_hook(lambda _, inputs, outputs: (got.append(inputs[1]), gave.append(outputs[1]))[0])
+    made(maps())
+    assert torch.equal(got[0], torch.zeros(2, 1, 16))
+    assert torch.equal(got[1], gave[0])
+    assert torch.equal(got[2], gave[1])
+    assert not torch.allclose(gave[0], torch.zeros(1), atol=1e-3)
+
+
+@torch.no_grad()
+def test_the_class_token_is_doubled_at_the_key_slice():
+    made, class_token = collector(slices=4), torch.randn(2, 1, 16)
+    x = made.stages[1].embed(maps(slices=4)[1], class_token)
+    for s in range(4):
+        assert torch.equal(x[:, s, :1], class_token * (2 if s == 2 else 1))
+
+
+@torch.no_grad()
+def test_without_a_class_token_strides_do_not_tell_one_another_anything():
+    x = maps()
+    other = [torch.randn_like(x[0]), *x[1:]]
+    for kind, alike in (("none", True), ("zero", False), ("learned", False)):
+        made = collector(class_token=kind)
+        assert torch.equal(made(x)[1], made(other)[1]) is alike
+        assert ("start" in made.state_dict()) is (kind == "learned")
+
+
+# -- arms
+
+
+@pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS)
+def test_gradients_reach_every_parameter(arm):
+    model = built(**arm).train()
+    model(squares(2, model.config.slices))["loss"].backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS)
+@torch.no_grad()
+def test_images_do_not_see_one_another(arm):
+    made, x = collector(**arm), maps(3, arm.get("slices", 3))
+    for together, alone in zip(made(x), made([m[1:2] for m in x]), strict=True):
+        assert torch.allclose(together[1:2], alone, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_transformer_alone_is_the_fusion_with_a_zero():
+    with_r, without = collector(), collector(hybrid=False)
+    assert not list(without.collect.parameters())
+    without.load_state_dict({n: v for n, v in with_r.state_dict().items() if not n.startswith("collect.")})
+    x, start = maps(), torch.zeros(2, 1, 16)
+    attended, _ = with_r.stages[0](x[0], start)
+    assert torch.allclose(without(x)[0], with_r.fuse[0].mix(attended), atol=1e-6)
+    collected = with_r.collect(x)[0]
+    assert torch.allclose(with_r(x)[0], with_r.fuse[0].mix(attended + collected) + collected, atol=1e-6)
+
+
+def test_any_collector_can_be_the_convolutional_path():
+    for name in ("key", "mean", "max", "depthwise"):
+        made = built(collector=name).eval()
+        assert len(made.predict(squares(1)["image"])) == 1
+
+
+def test_without_a_block_it_is_the_plain_detector():
+    model, image = built(block="none").eval(), squares(2)["image"]
+    torch.manual_seed(0)
+    plain = uld.build(uld.TINY).eval()
+    assert all(torch.equal(v, plain.state_dict()[n]) for n, v in model.state_dict().items())
+    for found, other in zip(model.predict(image), plain.predict(image), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(found, other, strict=True))
+
+
+@pytest.mark.parametrize("own", [(satr.SMALL, uld.SMALL), (satr.TINY, uld.TINY), (satr.Config(), uld.Config())])
+def test_all_else_is_the_plain_detectors(own):
+    mine, plain = (asdict(config) for config in own)
+    assert {name: mine[name] for name in plain} == plain
+
+
+@pytest.mark.parametrize("changes", [
+    {"slices": 1}, {"block": "none", "hybrid": False}, {"block": "transformer"}, {"attend": "others"},
+    {"embedding": "full"}, {"class_token": "twice"}, {"block_norm": "layer"}, {"heads": 3}, {"heads": 0}, {"token": 24},
+    {"token": 0}, {"drop_path": 1.0}, {"control_width": -1}, {"hidden": 0}, {"pyramid": 0},
+])  # fmt: skip
+def test_what_cannot_be_built_is_refused(changes):
+    with pytest.raises(SemeiaError, match=f"{next(iter(changes))}: expected"):
+        built(**changes)
+
+
+def test_a_control_width_that_is_given_is_kept():
+    made = built(block="convolution", control_width=5).detector.collector
+    assert [stage.layer.gather.out_channels for stage in made.stages] == [5, 5, 5]
+
+
+@pytest.mark.parametrize("channels", [1, 5, 8, 20, 27, 256])
+def test_group_norm_takes_any_number_of_channels(channels):
+    assert satr.norm("group", channels)(torch.randn(2, channels, 3, 3)).shape == (2, channels, 3, 3)
+
+
+# -- as a detector
+
+
+def test_the_trunk_is_not_told():
+    x = maps()
+    kept = [m.clone() for m in x]
+    collector()(x)
+    assert all(torch.equal(a, b) for a, b in zip(x, kept, strict=True))
+
+
+def test_the_task_returns_means_over_images():
+    model, batch = built(drop_path=0.0).train(), squares(4)
+    torch.manual_seed(3)
+    each = model.detector.losses(batch)
+    torch.manual_seed(3)
+    said = model(batch)
+    assert set(said) == set(each)
+    assert all(value.shape == () and torch.equal(value, each[name].mean()) for name, value in said.items())
+
+
+def test_training_lowers_the_loss():
+    model, batch = built().train(), squares(4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = model(batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+
+def test_a_step_in_bf16_is_finite():
+    model = built().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(squares(2))["loss"]
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_saved_detector_answers_alike(tmp_path):
+    for arm in ({}, {"class_token": "learned", "block_norm": "batch"}, {"block": "convolution"}):
+        model, image = built(**arm).eval(), squares(2)["image"]
+        checkpoint.save(tmp_path, system="satr", config=model.config, state=model.state_dict(), card="", half=False)
+        again, _ = checkpoint.load(tmp_path, system="satr", kind=satr.Config, build=satr.build)
+        assert asdict(again.config) == asdict(model.config)
+        for found, other in zip(model.predict(image), again.predict(image), strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(found, other, strict=True))
+
+
+def test_scores_of_so_many_false_detections_are_kept_with_the_weights():
+    assert built().state_dict()["score_at"].shape == (len(satr.RATES),)
+
+
+@pytest.mark.parametrize("slices", [3, 4])
+@torch.no_grad()
+def test_a_scan_is_read_like_a_batch_of_its_slices(slices):
+    model, scan = built(slices=slices).eval(), squares(1, 6)["image"][0]
+    before, after = slices // 2, slices - 1 - slices // 2
+    around = [[min(max(k, 0), 5) for k in range(key - before, key + after + 1)] for key in range(6)]
+    together = model.predict(torch.stack([scan[numbers] for numbers in around]))
+    one_by_one = list(model.predict_scan(iter(scan), together=4))
+    assert len(one_by_one) == 6
+    for (boxes, scores), (others, values) in zip(one_by_one, together, strict=True):
+        assert boxes.shape == others.shape
+        assert torch.allclose(boxes, others, atol=1e-2)
+        assert torch.allclose(scores, values, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_order_of_slices_counts():
+    model, image = built().eval(), squares(2)["image"]
+    assert not torch.allclose(model.detector.features(image), model.detector.features(image.flip(1)), atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(48, 80), (33, 50), (96, 64)])
+@pytest.mark.parametrize("token", [16, 32, 48])
+def test_images_of_any_size_are_read(size, token):
+    model = built(token=token).eval()
+    image = F.interpolate(squares(1)["image"], size)
+    h, w = (-(-side // 32) * 32 // 4 for side in size)
+    assert model.detector.features(image).shape == (1, 16, h, w)
+
+
+def test_the_published_trunk_with_a_narrow_block():
+    torch.manual_seed(0)
+    config = replace(satr.Config(), slices=3, region_hidden=32, width=24, heads=2, hidden=48)
+    model = satr.build(config).train()
+    said = model(squares(1, size=64))
+    assert said["loss"].isfinite()
+    said["loss"].backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert model.eval().detector.features(squares(1)["image"]).shape == (1, 512, 16, 16)
+
+
+def test_published_numbers_are_the_defaults():
+    config = satr.Config()
+    assert (config.trunk, config.width, config.heads, config.hidden) == ("densenet121", 384, 6, 4 * 384)
+    assert (config.attend, config.hybrid, config.class_token, config.slices) == ("neighbours", True, "zero", 7)
+
+
+@pytest.mark.parametrize("slices", [2, 5])
+def test_small_and_tiny_build_with_any_number_of_slices(slices):
+    for config in (satr.SMALL, satr.TINY):
+        assert satr.build(replace(config, slices=slices)).detector.slices == slices
