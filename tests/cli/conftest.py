@@ -37,7 +37,7 @@ class Library(ModuleType):
     interrupt_after = None
     calls = ()
 
-    def analyze(self, paths, *, weights="qface", device="auto", engine="auto", au=None, affect="emma", on_file=None):
+    def analyze(self, paths, *, weights="qface", device="auto", engine="auto", au=None, affect=None, on_file=None):
         self.calls = (*self.calls, {"weights": weights, "device": device, "engine": engine, "au": au})
         done = []
         for path in find_images(paths):

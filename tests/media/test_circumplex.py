@@ -32,15 +32,15 @@ def test_a_face_stands_right_of_the_middle_where_it_is_pleasant_and_above_where_
 
 
 def test_faces_are_named_by_number_in_one_photo_and_by_photo_in_many(make_face):
-    one = FileReading("a/one.png", 9, 9, (make_face(), make_face()))
-    two = FileReading("a/two.png", 9, 9, (make_face(),))
+    one = FileReading("a/one.png", 9, 9, (make_face(valence=0.5, arousal=0), make_face(valence=0.5, arousal=0)))
+    two = FileReading("a/two.png", 9, 9, (make_face(valence=0.1, arousal=0),))
     assert [p.name for p in points([one])] == ["1", "2"]
     assert [p.name for p in points([one, two])] == ["one 1", "one 2", "two"]
     assert {p.name for p in points([two] * (NAMED + 1))} == {""}
 
 
 def test_faces_without_affect_are_left_out(make_face):
-    assert points([FileReading("a.png", 9, 9, (make_face(valence=None, arousal=None),))]) == []
+    assert points([FileReading("a.png", 9, 9, (make_face(),))]) == []
 
 
 def test_an_empty_plane_can_be_drawn(tmp_path):

@@ -126,9 +126,8 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--weights", default="qface", help="bundled weights by name, or a checkpoint folder")
     parser.add_argument("--au", metavar="WEIGHTS", help="weights of ALGRNet or MGRR-Net that read the action units")
     parser.add_argument(
-        "--affect", metavar="WEIGHTS", default=None, type=lambda text: None if text == "none" else text,
-        help="weights of EMMA that read valence and arousal; none: they are not read",
-    )  # fmt: skip
+        "--affect", metavar="WEIGHTS", help="weights of EMMA that read valence and arousal (default: they are not read)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
         "--engine",
@@ -145,7 +144,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--quiet", action="store_true", help="print only what went wrong")
     args = parser.parse_args(arguments)
     if args.circumplex and args.affect is None:
-        parser.error("--circumplex needs valence and arousal, found --affect none")
+        parser.error("--circumplex needs valence and arousal; name weights of EMMA with --affect")
     if args.labels and not args.attention:
         parser.error("--labels names what --attention FOLDER draws; give both")
     return args

@@ -160,8 +160,8 @@ def _print(screen: Any, reading: ScanReading, scan: Volume, least: float, writte
 
 
 LIMITS = (
-    "Candidates, not diagnoses: the bundled weights learned from synthetic slabs alone. Nothing found does not mean "
-    "that nothing is there. Not a medical device."
+    "Candidates, not diagnoses: the card of the weights says what they learned from. Nothing found does not mean that "
+    "nothing is there. Not a medical device."
 )
 """What an answer cannot tell, after every answer."""
 

@@ -40,7 +40,7 @@ from semeia.media.clip_tables import (
 from semeia.media.video import Frame, Video, check_video
 from semeia.nn.face_finder import FaceFinder
 from semeia.ops.tracks import DOUBLE, SAME, Track, carry_on, distinct, overlaps
-from semeia.predict.faces import AFFECT, FaceReader, Views
+from semeia.predict.faces import FaceReader, Views
 from semeia.records import Face, FaceReading, SemeiaError
 
 PART = 128
@@ -285,7 +285,7 @@ def analyze_clip(
     device: str = "auto",
     engine: str = "auto",
     au: str | Path | None = None,
-    affect: str | Path | None = AFFECT,
+    affect: str | Path | None = None,
     on_frame: OnFrame | None = None,
 ) -> ClipReading:
     """Read the faces of a clip, frame by frame, in constant memory.

@@ -26,9 +26,6 @@ from semeia.systems import qface
 
 OnFile = Callable[[FileReading, np.ndarray | None], None]
 
-AFFECT: str | None = None
-"""The weights that read valence and arousal where none are named."""
-
 
 class Views(NamedTuple):
     """What is read of one face: its crops (S, S, 3) uint8, each as large as its reader takes it."""
@@ -73,7 +70,7 @@ class FaceReader:
     @classmethod
     def load(
         cls, weights: str | Path = "qface", device: str = "auto", engine: str = "auto", au: str | Path | None = None,
-        affect: str | Path | None = AFFECT,
+        affect: str | Path | None = None,
     ) -> FaceReader:  # fmt: skip
         """Load bundled weights by name, or checkpoint folders of your own by path.
 
@@ -205,7 +202,7 @@ def analyze(
     device: str = "auto",
     engine: str = "auto",
     au: str | Path | None = None,
-    affect: str | Path | None = AFFECT,
+    affect: str | Path | None = None,
     on_file: OnFile | None = None,
 ) -> Readings:
     """Read the faces of photos and folders of photos.
