@@ -75,6 +75,19 @@ def test_overlap_equals_that_of_torchvision():
     np.testing.assert_allclose(m.iou(ours, theirs), expected)
 
 
+def by_hand(a, b):
+    wide = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
+    high = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - wide * high
+    return wide * high / union
+
+
+def test_overlaps_equal_those_of_a_slow_twin():
+    boxes = some_boxes(0, 12)
+    expected = [[by_hand(a, b) for b in boxes[5:]] for a in boxes[:5]]
+    np.testing.assert_allclose(m.iou(boxes[:5], boxes[5:]), expected)
+
+
 def test_a_box_without_area_overlaps_nothing_and_no_boxes_are_allowed():
     point, box = np.array([[5.0, 5, 5, 5]]), np.array([[0.0, 0, 10, 10]])
     for overlap in (m.iou, m.iobb):

@@ -3,39 +3,11 @@
 import numpy as np
 import pytest
 
-from semeia.ops.tracks import Track, carry_on, distinct, overlaps, pairs
+from semeia.ops.tracks import Track, carry_on, distinct, pairs
 
 
 def box(x, y=0.0, side=100.0):
     return (x, y, x + side, y + side)
-
-
-def iou(a, b):
-    wide = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
-    high = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - wide * high
-    return wide * high / union
-
-
-def test_overlap_of_half_shifted_squares_is_a_third():
-    assert overlaps(np.array([box(0)]), np.array([box(50), box(100), box(0)])).tolist() == [[1 / 3, 0, 1]]
-
-
-def test_overlaps_equal_those_of_a_slow_twin():
-    rng = np.random.default_rng(0)
-    corners = rng.uniform(0, 100, (12, 2))
-    boxes = np.hstack([corners, corners + rng.uniform(1, 60, (12, 2))])
-    expected = [[iou(a, b) for b in boxes[5:]] for a in boxes[:5]]
-    np.testing.assert_allclose(overlaps(boxes[:5], boxes[5:]), expected)
-
-
-def test_a_box_without_area_overlaps_nothing():
-    assert overlaps(np.array([[5.0, 5, 5, 5]]), np.array([[5.0, 5, 5, 5], [0, 0, 10, 10]])).tolist() == [[0, 0]]
-
-
-def test_no_boxes_have_no_overlaps():
-    assert overlaps(np.zeros((0, 4)), np.zeros((3, 4))).shape == (0, 3)
-    assert overlaps(np.zeros((2, 4)), np.zeros((0, 4))).shape == (2, 0)
 
 
 def test_the_largest_overlap_is_paired_first_and_ties_go_to_the_earlier():

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semeia.ops.boxes import iou
+
 SAME = 0.2
 """Overlap (intersection over union) from which a box carries on the track of another: a face may move by two thirds of
 its width or height from one frame to the next."""
@@ -31,24 +33,6 @@ class Track:
     number: int
     box: tuple[float, float, float, float]
     time: float
-
-
-def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of each box with each other.
-
-    Args:
-        boxes: (N, 4): left, top, right, bottom.
-        others: (M, 4).
-
-    Returns:
-        (N, M) in [0, 1]; 0 where a box has no area.
-    """
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = (high - low).clip(min=0).prod(axis=-1)  # (N, M)
-    areas, other_areas = ((b[:, 2:] - b[:, :2]).clip(min=0).prod(axis=-1) for b in (boxes, others))
-    union = areas[:, None] + other_areas[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def pairs(shared: np.ndarray, *, least: float) -> list[tuple[int, int]]:
@@ -82,7 +66,7 @@ def carry_on(boxes: np.ndarray, tracks: Sequence[Track], *, time: float, gap: fl
     recent = [i for i, track in enumerate(tracks) if time - track.time <= gap]
     if len(boxes) and recent:
         before = np.array([tracks[i].box for i in recent])
-        for box, i in pairs(overlaps(boxes, before), least=SAME):
+        for box, i in pairs(iou(boxes, before), least=SAME):
             found[box] = recent[i]
     return found
 
@@ -93,7 +77,7 @@ def distinct(boxes: np.ndarray, worth: np.ndarray) -> list[int]:
     Returns:
         Places of the boxes that stay, rising.
     """
-    shared = overlaps(boxes, boxes)
+    shared = iou(boxes, boxes)
     kept: list[int] = []
     for i in np.argsort(-worth, kind="stable"):
         if all(shared[i, j] < DOUBLE for j in kept):

@@ -39,7 +39,8 @@ from semeia.media.clip_tables import (
 )
 from semeia.media.video import Frame, Video, check_video
 from semeia.nn.face_finder import FaceFinder
-from semeia.ops.tracks import DOUBLE, SAME, Track, carry_on, distinct, overlaps
+from semeia.ops.boxes import iou
+from semeia.ops.tracks import DOUBLE, SAME, Track, carry_on, distinct
 from semeia.predict.faces import FaceReader, Views
 from semeia.records import Face, FaceReading, SemeiaError
 
@@ -168,8 +169,8 @@ class Follower:
         boxes = np.array([_corners(face) for _, face in still]).reshape(-1, 4)
         before = np.array([f.track.box for f, _ in still]).reshape(-1, 4)
         # One that jumped now shows another face. Of two that met, the one that moved less is still its own.
-        steady = overlaps(boxes, before).diagonal()
-        clear = overlaps(boxes, _boxes(found)).max(axis=1, initial=0) < DOUBLE
+        steady = iou(boxes, before).diagonal()
+        clear = iou(boxes, _boxes(found)).max(axis=1, initial=0) < DOUBLE
         keep = np.flatnonzero((steady >= SAME) & clear)
         keep = keep[distinct(boxes[keep], steady[keep])]
         return {still[i][0].track.number: _Seen(still[i][1], agreed=still[i][0].agreed) for i in keep}
@@ -196,7 +197,7 @@ def _boxes(seen: dict[int, _Seen]) -> np.ndarray:
 def _apart(found: Sequence[Face], now: dict[int, _Seen]) -> list[Face]:
     """Found faces that are not among those of ``now``."""
     boxes = np.array([_corners(face) for face in found]).reshape(-1, 4)
-    shared = overlaps(boxes, _boxes(now)).max(axis=1, initial=0)
+    shared = iou(boxes, _boxes(now)).max(axis=1, initial=0)
     return [face for face, share in zip(found, shared, strict=True) if share < DOUBLE]
 
 
