@@ -11,6 +11,7 @@ from semeia.media.clip_plots import (
     QUIET,
     annotate_clip,
     check_plots,
+    curves,
     filled,
     plot_clip,
     stacked,
@@ -110,6 +111,27 @@ def test_a_clip_of_one_frame_has_plots(tmp_path, make_face):
     parts.finish()
     plot_clip(tmp_path / "clip.csv", tmp_path / "p.png", summary=summarise(tmp_path / "clip.csv"), title="a" * 300)
     assert (tmp_path / "p.png").stat().st_size > 0
+
+
+def test_valence_and_arousal_have_a_strip_of_their_own_where_they_were_read(tmp_path, make_face):
+    heights = []
+    for name, felt in (("without", {}), ("with", {"valence": 0.5, "arousal": -0.5})):
+        parts = ClipTable(tmp_path / f"{name}.csv", {})
+        parts.add([FrameReading(i, i / 5, *SIZE, {1: make_face(**felt)}) for i in range(3)], state={}, last=True)
+        parts.finish()
+        table, out = tmp_path / f"{name}.csv", tmp_path / f"{name}.png"
+        plot_clip(table, out, summary=summarise(table), title="clip.mp4")
+        heights.append(Image.open(out).height)
+    assert heights[1] > heights[0]
+
+
+def test_a_curve_stands_above_the_middle_where_it_is_positive_and_nowhere_without_a_face():
+    colour = (255, 0, 0)
+    strip = curves([(np.array([0.5, 0.5, -0.5, np.nan]), colour)], height=41)
+    red = (strip == colour).all(-1)
+    assert np.flatnonzero(red[:, 0]).mean() == pytest.approx(10, abs=1)
+    assert np.flatnonzero(red[:, 2]).max() == 30
+    assert not red[:, 3].any()
 
 
 def test_another_ending_for_plots_is_refused(tmp_path):

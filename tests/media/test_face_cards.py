@@ -12,6 +12,12 @@ def test_one_face_gets_a_full_card_in_the_smallest_room(make_face):
     assert lay_out([make_face()], unit=18, size=(600, 1600)).below
 
 
+def test_a_card_has_room_for_valence_and_arousal_where_they_were_read(make_face):
+    faces = make_face(), make_face(valence=0.0, arousal=0.0)
+    plain, felt = (lay_out([face], unit=18, size=(1000, 1000)) for face in faces)
+    assert felt.heights[0] > plain.heights[0]
+
+
 def test_more_faces_get_shorter_cards_and_a_crowd_none(make_face):
     assert lay_out([make_face()] * 2, unit=18, size=(1000, 1000)).full
     assert not lay_out([make_face()] * 7, unit=18, size=(1000, 1000)).full
