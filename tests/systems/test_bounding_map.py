@@ -11,6 +11,7 @@ from semeia.detection.anchors import OverlapLabeller
 from semeia.detection.bounding_labels import Above, ConditionedLabeller, MapLabeller, Nearest
 from semeia.detection.collectors import KeySlice
 from semeia.detection.design import build_detector
+from semeia.metrics.froc import RATES
 from semeia.records import SemeiaError
 from semeia.systems import bounding_map, uld
 
@@ -180,7 +181,7 @@ def test_a_copy_listens_to_its_own_labeller():
 
 
 def test_scores_of_so_many_false_detections_are_kept_with_the_weights():
-    assert built().state_dict()["score_at"].shape == (len(bounding_map.RATES),)
+    assert built().state_dict()["score_at"].shape == (len(RATES),)
 
 
 @pytest.mark.parametrize(("labels", "branch"), ARMS)

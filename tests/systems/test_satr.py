@@ -10,6 +10,7 @@ from torch import nn
 
 from semeia import checkpoint
 from semeia.ledger.matching import matched
+from semeia.metrics.froc import RATES
 from semeia.records import SemeiaError
 from semeia.systems import satr, uld
 
@@ -559,7 +560,7 @@ def test_a_saved_detector_answers_alike(tmp_path):
 
 
 def test_scores_of_so_many_false_detections_are_kept_with_the_weights():
-    assert built().state_dict()["score_at"].shape == (len(satr.RATES),)
+    assert built().state_dict()["score_at"].shape == (len(RATES),)
 
 
 @pytest.mark.parametrize("slices", [3, 4])

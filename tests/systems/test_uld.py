@@ -11,6 +11,7 @@ import torch
 
 from semeia import checkpoint
 from semeia.detection import design
+from semeia.metrics.froc import RATES
 from semeia.systems import uld
 
 
@@ -68,7 +69,7 @@ def test_a_saved_detector_answers_alike(tmp_path):
 
 
 def test_scores_of_so_many_false_detections_are_kept_with_the_weights():
-    assert built().state_dict()["score_at"].shape == (len(uld.RATES),)
+    assert built().state_dict()["score_at"].shape == (len(RATES),)
 
 
 def test_a_scan_is_read_slice_by_slice():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -112,6 +112,23 @@ class Design:
     """Answers of an image. [code]"""
 
 
+TWO_CORES: dict[str, Any] = {
+    "slices": 3, "image_size": 256, "padding": 2.5, "mean": 0.3, "std": 0.25, "trunk": "narrow", "pyramid": 48,
+    "anchor_scales": (8.0, 12.0, 18.0, 27.0, 45.0), "anchor_ratios": (1.0,), "anchor_positive": 0.5,
+    "proposal_hidden": 48, "proposal_separable": True, "proposals_before": (600, 600), "proposals_after": (200, 100),
+    "region_sampling": 1, "region_hidden": 128, "region_count": 32,
+}  # fmt: skip
+"""Fields of a detector for two cores. [default: own; anchors are about half of the published sizes since pixels are
+twice as large, of one ratio, and count as lesions from an IoU of 0.5: about 7 an average lesion, where 0.7 leaves half
+of them with none]"""
+
+TINIEST: dict[str, Any] = TWO_CORES | {
+    "image_size": 64, "padding": 0.6, "trunk_channels": (8, 16, 32), "pyramid": 16, "proposal_hidden": 16,
+    "proposals_before": (100, 100), "proposals_after": (40, 20), "region_size": 5, "region_hidden": 32,
+}  # fmt: skip
+"""Fields of a detector for trying that everything runs. [default: own]"""
+
+
 def build_detector(
     design: Design,
     *,
@@ -144,32 +161,33 @@ def build_detector(
         positive=design.anchor_positive, negative=design.anchor_negative, low_quality=design.anchor_low_quality,
         count=design.anchor_count, positives=design.anchor_positives,
     )  # fmt: skip
-    made = {name: branch(design.pyramid, stride) for name, branch in (branches or {}).items()}
-    if design.mask_channels:
-        made["mask"] = MaskHead(design.pyramid, design.mask_channels, stride=stride)
-    names = ("objectness", "anchor_boxes", "classes", "region_boxes", *made)
+    asked = ("mask", *(branches or {})) if design.mask_channels else tuple(branches or {})
+    names = ("objectness", "anchor_boxes", "classes", "region_boxes", *asked)
     known = dict.fromkeys(names, 1.0) | {"objectness": design.objectness_weight}
     if strangers := set(weights or {}) - set(names):
         raise SemeiaError(f"weights: expected some of {', '.join(names)}, found {', '.join(sorted(strangers))}")
-    return Detector(
-        slices=design.slices,
-        trunk=trunk,
-        collector=(collector or COLLECTORS[design.collector])(trunk.channels, design.slices),
-        pyramid=Pyramid(trunk.channels, design.pyramid),
-        proposals=ProposalNetwork(
+    parts: dict[str, Any] = {
+        "trunk": trunk,
+        "collector": (collector or COLLECTORS[design.collector])(trunk.channels, design.slices),
+        "pyramid": Pyramid(trunk.channels, design.pyramid),
+        "proposals": ProposalNetwork(
             design.pyramid, hidden=design.proposal_hidden, separable=design.proposal_separable, labeller=labeller,
             anchors=Anchors(design.anchor_scales, design.anchor_ratios, stride=stride), beta=design.proposal_beta,
             before=design.proposals_before, after=design.proposals_after, overlap=design.proposal_overlap,
         ),
-        regions=RegionHead(
+        "regions": RegionHead(
             design.pyramid, stride=stride, size=design.region_size, sampling=design.region_sampling,
             hidden=design.region_hidden, std=design.region_std, beta=design.region_beta, overlap=design.region_overlap,
             count=design.region_count, positives=design.region_positives, score=design.score, suppress=design.suppress,
             most=design.most,
         ),
-        branches=made,
-        weights=known | dict(weights or {}),
-        mean=design.mean,
+    }  # fmt: skip
+    # Last, so that arms with and without a branch start from the same weights at one seed.
+    made = {name: branch(design.pyramid, stride) for name, branch in (branches or {}).items()}
+    if design.mask_channels:
+        made["mask"] = MaskHead(design.pyramid, design.mask_channels, stride=stride)
+    return Detector(
+        slices=design.slices, **parts, branches=made, weights=known | dict(weights or {}), mean=design.mean,
         std=design.std,
     )  # fmt: skip
 

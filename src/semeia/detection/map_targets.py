@@ -84,12 +84,6 @@ class MapBranch(nn.Module):
         super().__init__()
         self.maps, self.profile, self.loss = tuple(maps), profile, MAP_LOSSES[loss]
         self.draw = MapHead(channels, width, maps=len(self.maps), stride=stride)
-        for layer in self.draw.steps:
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                # By torch's default a signal shrinks to a hundredth on its way through; as torchvision's mask head.
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                assert layer.bias is not None
-                nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor, regions: Regions, size: tuple[int, int]) -> Tensor:
         """Losses (B,), see the rules of region branches."""

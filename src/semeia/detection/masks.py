@@ -37,6 +37,12 @@ class MapHead(nn.Module):
             steps += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
         steps += [nn.ConvTranspose2d(width, width, 2, 2), nn.ReLU(), nn.Conv2d(width, maps, 1)]
         self.steps = nn.Sequential(*steps)
+        for layer in self.steps:
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                # By torch's default a signal shrinks to a hundredth on its way through; as torchvision's mask head.
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
         """``(B, P, h, w)`` and boxes (n_i, 4) of each image -> ``(R, K, 28, 28)`` logits."""

@@ -21,6 +21,7 @@ import torch
 from semeia import checkpoint
 from semeia.data.slices import Framing, moved_boxes
 from semeia.media.volumes import Volume, open_volume
+from semeia.metrics.froc import RATES
 from semeia.ops.lesion_groups import lesion_groups
 from semeia.predict.faces import pick_device
 from semeia.records import Lesion, ScanReading, SemeiaError, SliceBox
@@ -106,7 +107,7 @@ class LesionFinder:
 
     def threshold(self, false: float = 0.5) -> float:
         """The score that left so many false boxes a slice on held-out data of the training, between those measured."""
-        return float(np.interp(false, uld.RATES, self.model.score_at.cpu().numpy()))
+        return float(np.interp(false, RATES, self.model.score_at.cpu().numpy()))
 
     def find(
         self, scan: Volume, *, threshold: float | None = None, wanted: range | None = None,

@@ -21,8 +21,8 @@ Shapes      B images   S slices   H, W image   M_i lesions of image i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -40,13 +40,12 @@ from semeia.detection.bounding_labels import (
     objectness_floor,
     positives,
 )
-from semeia.detection.design import Design, build_detector
-from semeia.detection.detector import Detector, Found
+from semeia.detection.design import TINIEST, TWO_CORES, Design, build_detector
+from semeia.detection.detector import Detector
+from semeia.detection.lesion_task import LesionTask
 from semeia.detection.map_targets import MapBranch, MapLoss
-from semeia.metrics import froc
 from semeia.ops.bounding_maps import AREAS, MapName, Profile, Variant, profile
 from semeia.records import SemeiaError
-from semeia.task import Task
 
 Labels = Literal["iou", "bm", "bmc", "bmc threshold"]
 """What tells anchors of lesions: overlap, or the map at every anchor, or a draw of the anchors nearest to the map's
@@ -54,9 +53,6 @@ peak, or of those where the map is high."""
 
 Branch = Literal["none", "bm", "abm"]
 """Which maps regions draw besides: none, the map of 2020, the adaptive one."""
-
-RATES = froc.RATES
-"""False detections an image that ``BoundingMap.score_at`` holds scores of."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +97,14 @@ class Config(Design):
 
 
 SMALL = Config(
-    slices=3, image_size=256, padding=2.5, mean=0.3, std=0.25, trunk="narrow", pyramid=48,
-    anchor_scales=(8.0, 12.0, 18.0, 27.0, 45.0), anchor_ratios=(1.0,), anchor_positive=0.5,
-    proposal_hidden=48, proposal_separable=True, proposals_before=(600, 600), proposals_after=(200, 100),
-    region_sampling=1, region_hidden=128, region_count=32, bmc_nearest=2, bmc_fallback=1, branch_channels=32,
+    **TWO_CORES, bmc_nearest=2, bmc_fallback=1, branch_channels=32,
 )  # fmt: skip
 """For two cores: the plain detector's, with fewer candidates. At half the size and with 5 anchors a cell instead of 18
 the published 20 a draw would reach four times as far beside a lesion; with 2, drawn anchors overlap lesions as much as
 the published ones do. [default: own]"""
 
-TINY = replace(
-    SMALL, image_size=64, padding=0.6, trunk_channels=(8, 16, 32), pyramid=16, proposal_hidden=16,
-    proposals_before=(100, 100), proposals_after=(40, 20), region_size=5, region_hidden=32, scale=0.5,
-    branch_channels=8,
+TINY = Config(
+    **TINIEST, bmc_nearest=2, bmc_fallback=1, branch_channels=8, scale=0.5,
 )  # fmt: skip
 """For trying that everything runs. [default: own]"""
 
@@ -171,7 +162,7 @@ def weights_of(config: Config) -> dict[str, float]:
     return dict.fromkeys(branches_of(config), config.branch_weight)
 
 
-class BoundingMap(Task):
+class BoundingMap(LesionTask):
     """The detector as a task: ``forward`` returns losses, ``predict`` answers.
 
     Args:
@@ -179,15 +170,10 @@ class BoundingMap(Task):
         detector: The detector.
     """
 
-    score_at: Tensor
-
     def __init__(self, config: Config, *, detector: Detector) -> None:
-        super().__init__()
-        self.config, self.detector = config, detector
+        super().__init__(config, detector=detector)
         self.noted = Noted(detector.proposals.labeller)
         detector.proposals.labeller = self.noted
-        # From held-out data: the scores that leave ``RATES`` false detections an image.
-        self.register_buffer("score_at", torch.zeros(len(RATES)))
 
     def forward(self, batch: dict[str, Any], loss: str = "main") -> dict[str, Tensor]:
         """Means over the images of all losses, and two numbers to watch.
@@ -201,18 +187,10 @@ class BoundingMap(Task):
             loss: There is one, ``main``.
         """
         with self.noted.listening() as said:
-            parts = {name: each.mean() for name, each in self.detector.losses(batch).items()}
+            parts = super().forward(batch, loss)
         floor = torch.stack([objectness_floor(targets) for targets in said]).mean()
         count = torch.stack([positives(targets) for targets in said]).float().mean()
         return parts | {"objectness_above_floor": parts["objectness"].detach() - floor, "positives": count}
-
-    def predict(self, image: Tensor) -> list[Found]:
-        """``(B, S, H, W)`` in [0, 1] -> boxes (n, 4) and scores (n,) of each key slice, best first."""
-        return self.detector.predict(image)
-
-    def predict_scan(self, slices: Iterable[Tensor], *, together: int = 1) -> Iterator[Found]:
-        """Slices (H, W) of a scan in order -> what was found on each, for one pass of the trunk a slice."""
-        return self.detector.predict_scan(slices, together=together)
 
 
 def build(config: Config) -> BoundingMap:

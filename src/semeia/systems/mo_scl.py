@@ -16,8 +16,8 @@ Shapes      B images   S slices   H, W image   M_i lesions of image i   R lesion
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -27,15 +27,11 @@ from torch import Tensor
 
 from semeia.data.orders import Arrangement, Criterion, Curriculum, LearnedOrder, Plan, Weighting
 from semeia.detection.boxes import learnable
-from semeia.detection.design import Design, build_detector
-from semeia.detection.detector import Detector, Found
+from semeia.detection.design import TINIEST, TWO_CORES, Design, build_detector
+from semeia.detection.detector import Detector
+from semeia.detection.lesion_task import LesionTask
 from semeia.detection.regions import mean_by_image
-from semeia.metrics import froc
 from semeia.records import SemeiaError
-from semeia.task import Task
-
-RATES = froc.RATES
-"""False detections an image that ``MoSCL.score_at`` holds scores of."""
 
 Ranked = Literal["classification", "total"]
 Uncertainty = Literal["entropy", "one-sided", "literal"]
@@ -68,18 +64,10 @@ class Config(Design):
     """Epochs until ``self-paced`` lets all samples in, from half of them on. [default: spec, half of 20]"""
 
 
-SMALL = Config(
-    slices=3, image_size=256, padding=2.5, mean=0.3, std=0.25, trunk="narrow", pyramid=48,
-    anchor_scales=(8.0, 12.0, 18.0, 27.0, 45.0), anchor_ratios=(1.0,), anchor_positive=0.5,
-    proposal_hidden=48, proposal_separable=True, proposals_before=(600, 600), proposals_after=(200, 100),
-    region_sampling=1, region_hidden=128, region_count=32,
-)  # fmt: skip
+SMALL = Config(**TWO_CORES)
 """For two cores: the plain detector's numbers. [default: own]"""
 
-TINY = replace(
-    SMALL, image_size=64, padding=0.6, trunk_channels=(8, 16, 32), pyramid=16, proposal_hidden=16,
-    proposals_before=(100, 100), proposals_after=(40, 20), region_size=5, region_hidden=32, warmup_epochs=1,
-)  # fmt: skip
+TINY = Config(**TINIEST, warmup_epochs=1)
 """For trying that everything runs. [default: own]"""
 
 
@@ -111,7 +99,7 @@ def literal(logits: Tensor) -> Tensor:
     return one_sided(F.normalize(shifted, dim=1).mean(0))
 
 
-class MoSCL(Task):
+class MoSCL(LesionTask):
     """The plain detector as a task that also measures how hard its samples are.
 
     Args:
@@ -120,13 +108,11 @@ class MoSCL(Task):
         curriculum: What was measured, and the batches that follow; None in use.
     """
 
-    score_at: Tensor
+    config: Config
 
     def __init__(self, config: Config, *, detector: Detector, curriculum: Curriculum | None = None) -> None:
-        super().__init__()
-        self.config, self.detector, self.curriculum = config, detector, curriculum
-        # From held-out data: the scores that leave ``RATES`` false detections an image.
-        self.register_buffer("score_at", torch.zeros(len(RATES)))
+        super().__init__(config, detector=detector)
+        self.curriculum = curriculum
         self._seen: list[tuple[dict[str, Any], Tensor]] = []  # micro-batches of a step, and their losses (B,)
 
     def forward(self, batch: dict[str, Any], loss: str = "main") -> dict[str, Tensor]:
@@ -212,14 +198,6 @@ class MoSCL(Task):
             return features
         deviation = features.std((1, 2, 3), keepdim=True)
         return features + self.config.noise * deviation * _noise(features, generator)
-
-    def predict(self, image: Tensor) -> list[Found]:
-        """``(B, S, H, W)`` in [0, 1] -> boxes (n, 4) and scores (n,) of each key slice, best first."""
-        return self.detector.predict(image)
-
-    def predict_scan(self, slices: Iterable[Tensor], *, together: int = 1) -> Iterator[Found]:
-        """Slices (H, W) of a scan in order -> what was found on each, for one pass of the trunk a slice."""
-        return self.detector.predict_scan(slices, together=together)
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:

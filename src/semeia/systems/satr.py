@@ -18,7 +18,7 @@ Shapes      B images   S slices   C channels   H, W map   p cells of the map alo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import gcd, sqrt
 from typing import Any, Literal, get_args
@@ -29,15 +29,10 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from semeia.detection.collectors import COLLECTORS
-from semeia.detection.design import Design, build_detector
-from semeia.detection.detector import Detector, Found
+from semeia.detection.design import TINIEST, TWO_CORES, Design, build_detector
+from semeia.detection.lesion_task import LesionTask
 from semeia.detection.trunks import STRIDES
-from semeia.metrics import froc
 from semeia.records import SemeiaError
-from semeia.task import Task
-
-RATES = froc.RATES
-"""False detections an image that ``SATr.score_at`` holds scores of."""
 
 EPSILON = 1e-6
 """Of all layer norms. [code]"""
@@ -82,18 +77,12 @@ class Config(Design):
 
 
 SMALL = Config(
-    slices=3, image_size=256, padding=2.5, mean=0.3, std=0.25, trunk="narrow", pyramid=48,
-    anchor_scales=(8.0, 12.0, 18.0, 27.0, 45.0), anchor_ratios=(1.0,), anchor_positive=0.5,
-    proposal_hidden=48, proposal_separable=True, proposals_before=(600, 600), proposals_after=(200, 100),
-    region_sampling=1, region_hidden=128, region_count=32,
-    token=16, width=96, heads=3, hidden=384, block_norm="group",
+    **TWO_CORES, token=16, width=96, heads=3, hidden=384, block_norm="group",
 )  # fmt: skip
 """For two cores: the plain detector's, with a grid of 16 x 16 tokens. [default: spec section 8]"""
 
-TINY = replace(
-    SMALL, image_size=64, padding=0.6, trunk_channels=(8, 16, 32), pyramid=16, proposal_hidden=16,
-    proposals_before=(100, 100), proposals_after=(40, 20), region_size=5, region_hidden=32,
-    width=16, heads=2, hidden=32,
+TINY = Config(
+    **TINIEST, token=16, width=16, heads=2, hidden=32, block_norm="group",
 )  # fmt: skip
 """For trying that everything runs. [default: own]"""
 
@@ -367,39 +356,8 @@ def step_three(config: Config, slices: int) -> nn.Module:
 # The detector
 
 
-class SATr(Task):
-    """The detector with slice attention as a task: ``forward`` returns losses, ``predict`` answers.
-
-    Args:
-        config: See ``Config``.
-        detector: The detector.
-    """
-
-    score_at: Tensor
-
-    def __init__(self, config: Config, *, detector: Detector) -> None:
-        super().__init__()
-        self.config, self.detector = config, detector
-        # From held-out data: the scores that leave ``RATES`` false detections an image.
-        self.register_buffer("score_at", torch.zeros(len(RATES)))
-
-    def forward(self, batch: dict[str, Any], loss: str = "main") -> dict[str, Tensor]:
-        """Means over the images of all losses.
-
-        Args:
-            batch: ``image`` (B, S, H, W) in [0, 1], ``boxes`` a list of (M_i, 4) pixels; optional ``masks``, a list of
-                (M_i, H, W) bool. One loss an image: ``detector.losses``.
-            loss: There is one, ``main``.
-        """
-        return {name: each.mean() for name, each in self.detector.losses(batch).items()}
-
-    def predict(self, image: Tensor) -> list[Found]:
-        """``(B, S, H, W)`` in [0, 1] -> boxes (n, 4) and scores (n,) of each key slice, best first."""
-        return self.detector.predict(image)
-
-    def predict_scan(self, slices: Iterable[Tensor], *, together: int = 1) -> Iterator[Found]:
-        """Slices (H, W) of a scan in order -> what was found on each, for one pass of the trunk a slice."""
-        return self.detector.predict_scan(slices, together=together)
+class SATr(LesionTask):
+    """The detector with slice attention as a task; what is new stands in its collector."""
 
 
 def build(config: Config) -> SATr:
