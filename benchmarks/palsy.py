@@ -54,7 +54,7 @@ def answer(reader: PalsyReader, view: View) -> Answer:
 
 def patients(reader: PalsyReader, folders: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """True and answered grades, true and answered degrees of the test's patients, (n,) each."""
-    seen = gather(folders, size=2 * reader.units.model.config.image_size, few=0)
+    seen = gather(folders, size=2 * reader.units.model.config.image_size, split="test")
     tested = seen.of("test")
     views = [seen.views[place] for patient in tested for place in patient.places]
     counts = np.cumsum([0, *(len(patient.places) for patient in tested)])

@@ -42,13 +42,16 @@ class Gathered:
         return [patient for patient in self.patients if patient.split == split]
 
 
-def gather(folders: Sequence[str], *, size: int, few: int | None = None, progress: bool = True) -> Gathered:
+def gather(
+    folders: Sequence[str], *, size: int, few: int | None = None, split: str | None = None, progress: bool = True
+) -> Gathered:
     """Find the faces of all patients.
 
     Args:
         folders: In the layout of ``data.formats.palsy``.
         size: Side of a view in pixels.
         few: Most patients of the split ``train`` in each folder, the first ones.
+        split: The only one whose pictures are read; all by default.
         progress: Show progress.
 
     Raises:
@@ -61,6 +64,8 @@ def gather(folders: Sequence[str], *, size: int, few: int | None = None, progres
     patients: list[Patient] = []
     for folder in folders:
         named = layout.patients(layout.read(folder))
+        for name in [name for name, files in named.items() if split not in (None, files[0].split)]:
+            del named[name]
         training = [name for name, files in named.items() if files[0].split == "train"]
         for name in training[few:] if few is not None else ():
             del named[name]
@@ -76,6 +81,8 @@ def gather(folders: Sequence[str], *, size: int, few: int | None = None, progres
                         np.nan if files[0].degree is None else files[0].degree, files[0].split, places,
                     )
                 )  # fmt: skip
+    if not views and split is not None:
+        raise SemeiaError(f"{', '.join(folders)}: expected patients with a face in the split {split!r}, found none")
     if not views:
         raise SemeiaError(f"{', '.join(folders)}: expected faces in the pictures, found none; look at them")
     return Gathered(views, patients)

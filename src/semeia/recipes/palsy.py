@@ -348,10 +348,8 @@ def evaluate(
     """
     network, _ = load_network(network_of(weights))
     model, _ = checkpoint.load(weights, system="palsy", kind=palsy.Config, build=palsy.build)
-    seen = gather(data.faces, size=2 * network.config.image_size)
-    seen = replace(seen, patients=seen.of(split)[:limit])
-    if not seen.patients:
-        raise SemeiaError(f"{', '.join(data.faces)}: expected patients in the split {split!r}, found none")
+    seen = gather(data.faces, size=2 * network.config.image_size, split=split)
+    seen = replace(seen, patients=seen.patients[:limit])
     grader = Grader(model, network, even_features(network, seen.views))
     return [
         *scores(model, grader.features, seen.patients, rounds=rounds),

@@ -11,7 +11,6 @@ import hashlib
 import io
 import math
 import multiprocessing
-import os
 import sys
 import threading
 import time
@@ -34,6 +33,7 @@ from semeia.data.synthetic.faces.scene import REGIONS
 from semeia.data.synthetic.faces.spec import FaceSpec, Stream, sample_spec
 from semeia.data.synthetic.faces.stage import set_stage
 from semeia.data.synthetic.faces.truth import label
+from semeia.data.synthetic.workers import end_with_parent, one_thread_each
 from semeia.records import FaceLabels, SemeiaError
 
 if TYPE_CHECKING:
@@ -348,7 +348,7 @@ def _render_shards(
         for _ in range(workers)
     ]
     try:
-        with _one_thread_each():
+        with one_thread_each():
             for process in processes:
                 process.start()
         while any(process.is_alive() for process in processes):
@@ -373,21 +373,13 @@ def _work(
     folder: Path, world: World, script: Script, shards: list[str], *, taken: Any, finished: Any, complaints: Any
 ) -> None:
     """Runs in a process of its own: render the next shard that nobody has taken, until none is left."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         while (number := _count(taken)) < len(shards):
             face_format.write_shard(folder, shards[number], _counted(shots_of(world, script, shards[number]), finished))
     except SemeiaError as error:
         complaints.put(str(error))
         sys.exit(1)
-
-
-def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _count(counter: Any) -> int:
@@ -401,22 +393,6 @@ def _counted(shots: Iterator[Shot], finished: Any) -> Iterator[Shot]:
     for shot in shots:
         yield shot
         _count(finished)
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Workers started inside use one thread for linear algebra: they share the machine, and sums keep their order."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import shutil
 import threading
 import time
@@ -33,6 +32,7 @@ import numpy as np
 from semeia.data.formats import deeplesion
 from semeia.data.synthetic.slabs.person import stream
 from semeia.data.synthetic.slabs.slab import Slab, SlabLesion, draw_slab
+from semeia.data.synthetic.workers import end_with_parent, one_thread_each
 from semeia.files import writable_folder, write_whole
 from semeia.records import SemeiaError
 
@@ -244,7 +244,7 @@ def _made(
             yield number, write_slab(folder, world, number, patient, study)
         return
     context = multiprocessing.get_context("spawn")
-    with _one_thread_each(), ProcessPoolExecutor(workers, context, initializer=_follow_parent) as pool:
+    with one_thread_each(), ProcessPoolExecutor(workers, context, initializer=_follow_parent) as pool:
         waiting = {pool.submit(partial(write_slab, folder, world), *job): job[0] for job in jobs}
         try:
             for done in as_completed(waiting):
@@ -256,31 +256,7 @@ def _made(
 
 
 def _follow_parent() -> None:
-    """Ends a worker when the process that started it is gone, however it went."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Workers started inside use one thread for linear algebra: they share the machine, and sums keep their order."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 @contextmanager
