@@ -119,8 +119,7 @@ TWO_CORES: dict[str, Any] = {
     "region_sampling": 1, "region_hidden": 128, "region_count": 32,
 }  # fmt: skip
 """Fields of a detector for two cores. [default: own; anchors are about half of the published sizes since pixels are
-twice as large, of one ratio, and count as lesions from an IoU of 0.5: about 7 an average lesion, where 0.7 leaves half
-of them with none]"""
+twice as large, of one ratio, and count as lesions from an IoU of 0.5: docs/systems/uld.md]"""
 
 TINIEST: dict[str, Any] = TWO_CORES | {
     "image_size": 64, "padding": 0.6, "trunk_channels": (8, 16, 32), "pyramid": 16, "proposal_hidden": 16,
