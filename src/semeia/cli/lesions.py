@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from semeia.media.volumes import Volume
     from semeia.records import ScanReading
 
+    Check = Callable[[str, Volume], None]
+    Write = Callable[[ScanReading, Volume, str], None]
+
 FILES = {
     "out": "the lesions as .json (with all boxes), .jsonl or .csv",
     "coco": "boxes as a COCO .json",
@@ -38,12 +41,12 @@ def run(arguments: list[str]) -> int:
     from semeia.media.volumes import open_volume
     from semeia.predict.lesions import LesionFinder
 
-    writers = _writers()
+    outputs = _outputs()
     asked = {name: getattr(args, name) for name in FILES if getattr(args, name)}
     messages = Console(stderr=True, highlight=False, soft_wrap=True)
     with open_volume(args.scan, series=args.series) as scan:
         for name, path in asked.items():
-            _check(name, path, scan)
+            outputs[name][0](path, scan)
         finder = LesionFinder.load(args.weights, args.device)
         least = finder.threshold(args.false_per_slice) if args.threshold is None else args.threshold
         columns = (
@@ -63,7 +66,7 @@ def run(arguments: list[str]) -> int:
             messages.print(f"semeia: nothing was found, and DICOM has no empty file for {' and '.join(sorted(left))}")
             asked = {name: path for name, path in asked.items() if name not in EMPTY}
         for name, path in asked.items():
-            writers[name](reading, scan, path)
+            outputs[name][1](reading, scan, path)
         if args.json:
             from semeia.media.lesion_tables import as_json
 
@@ -75,35 +78,28 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _writers() -> dict[str, Callable[[ScanReading, Volume, str], None]]:
+def _outputs() -> dict[str, tuple[Check, Write]]:
+    """For each flag of ``FILES`` what refuses, before long work begins, what could not be written, and what writes."""
     from semeia.media import label_map, lesion_dicom, lesion_page, lesion_pictures, lesion_tables
 
-    def tabled(write: Callable[..., None]) -> Callable[[ScanReading, Volume, str], None]:
+    def tabled(write: Callable[..., None]) -> Write:
         return lambda reading, scan, path: write([lesion_tables.tabled_scan(reading, scan)], path)
 
-    return {
-        "out": tabled(lesion_tables.write_lesions),
-        "coco": tabled(lesion_tables.write_coco),
-        "labels": label_map.write_label_map,
-        "seg": lesion_dicom.write_segmentation,
-        "sr": lesion_dicom.write_report,
-        "preview": lesion_pictures.write_sheet,
-        "html": lesion_page.write_page,
-    }
-
-
-def _check(name: str, path: str, scan: Volume) -> None:
-    """Refuse, before long work begins, what could not be written."""
-    from semeia.media import label_map, lesion_dicom, lesion_page, lesion_pictures, lesion_tables
-
-    if name in EMPTY:
+    def dicom(path: str, scan: Volume) -> None:
         lesion_dicom.check_dicom(path, scan.uids, scan=scan.source)
-        return
-    checks: dict[str, Callable[[str], Any]] = {
-        "out": lesion_tables.check_lesions, "coco": lesion_tables.check_coco, "labels": label_map.check_label_map,
-        "preview": lesion_pictures.check_sheet, "html": lesion_page.check_page,
-    }  # fmt: skip
-    checks[name](path)
+
+    def named(check: Callable[[str], None]) -> Check:
+        return lambda path, _: check(path)
+
+    return {
+        "out": (named(lesion_tables.check_lesions), tabled(lesion_tables.write_lesions)),
+        "coco": (named(lesion_tables.check_coco), tabled(lesion_tables.write_coco)),
+        "labels": (named(label_map.check_label_map), label_map.write_label_map),
+        "seg": (dicom, lesion_dicom.write_segmentation),
+        "sr": (dicom, lesion_dicom.write_report),
+        "preview": (named(lesion_pictures.check_sheet), lesion_pictures.write_sheet),
+        "html": (named(lesion_page.check_page), lesion_page.write_page),
+    }
 
 
 def _wanted(text: str | None, scan: Volume) -> range | None:
