@@ -9,7 +9,7 @@ import torch
 from semeia.data.formats.deeplesion import Finding, read, write_series, write_table
 from semeia.data.slice_feeds import STILL, SliceFeed
 from semeia.lesion_scores import AVERAGE, find, headline, lesion_table
-from semeia.lesion_sets import LesionData, open_lesions, thinned
+from semeia.lesion_sets import LesionData, open_lesions, split_of, thinned
 from semeia.records import SemeiaError
 
 SIDE = 48
@@ -58,7 +58,7 @@ def boxes(*rows):
 
 def test_truths_of_the_slice_are_found_through_any_frame(folder):
     """The network sees half as many pixels; answers in its pixels meet truths in those of the slice."""
-    sets = open_lesions(LesionData(deeplesion=(str(folder),)), "test")
+    sets = split_of(open_lesions(LesionData(deeplesion=(str(folder),))), "test")
     feed = SliceFeed(sets, 2, slices=3, size=24, spacing=2.0, augmentation=STILL)
     answers = [(key.boxes / 2, np.array([0.9])) for key in feed.keys]
     found = find(Told([(torch.from_numpy(b).float(), torch.from_numpy(s).float()) for b, s in answers]), feed)
@@ -69,7 +69,7 @@ def test_truths_of_the_slice_are_found_through_any_frame(folder):
 
 
 def test_a_table_by_hand(folder):
-    sets = open_lesions(LesionData(deeplesion=(str(folder),)), "test")
+    sets = split_of(open_lesions(LesionData(deeplesion=(str(folder),))), "test")
     feed = SliceFeed(sets, 2, slices=3, size=SIDE, augmentation=STILL)
     one, two, _ = (key.boxes[0].tolist() for key in feed.keys)
     # Patient 4 (16 mm) is found, 5 (8 mm) after two false boxes, 6 (16 mm) never.
@@ -88,17 +88,17 @@ def test_a_table_by_hand(folder):
 
 def test_sets_are_opened_by_split_and_thinned_evenly(folder):
     data = LesionData(deeplesion=(str(folder),))
-    (train,) = open_lesions(data, "train")
+    (train,) = split_of(open_lesions(data), "train")
     assert {key.patient for key in train.keys} == {1, 2, 3}
     assert [key.patient for key in thinned([train], 2)[0].keys] == [1, 3]
     assert thinned([train], None) == [train]
-    (few,) = open_lesions(LesionData(deeplesion=(str(folder),), share=0.4), "train")
+    (few,) = split_of(open_lesions(LesionData(deeplesion=(str(folder),), share=0.4)), "train")
     assert len({key.patient for key in few.keys}) == 2
     assert len(read(folder)) == 6
 
 
 def test_no_data_and_no_split_are_refused(folder):
     with pytest.raises(SemeiaError, match="name folders in DeepLesion's layout"):
-        open_lesions(LesionData(), "train")
+        split_of(open_lesions(LesionData()), "train")
     with pytest.raises(SemeiaError, match="expected key slices of split 'val', found none"):
-        open_lesions(LesionData(deeplesion=(str(folder),)), "val")
+        split_of(open_lesions(LesionData(deeplesion=(str(folder),))), "val")

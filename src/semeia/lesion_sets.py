@@ -51,20 +51,32 @@ def thinned(sets: Sequence[DeepLesion], limit: int | None) -> list[DeepLesion]:
     return few
 
 
-def open_lesions(data: LesionData, split: Split) -> list[DeepLesion]:
-    """The sets of ``data`` that have key slices in ``split``, without the others' slices.
+def open_lesions(data: LesionData) -> list[DeepLesion]:
+    """The sets of ``data``, each with all of its splits.
 
     Raises:
-        SemeiaError: No set is named, one cannot be read, or none has the split.
+        SemeiaError: No set is named, or one cannot be read.
     """
     if not data.deeplesion:
         raise SemeiaError("no data: name folders in DeepLesion's layout with --data FOLDER")
-    sets = []
-    for folder in data.deeplesion:
-        whole = deeplesion.read(folder, noisy=data.noisy, missing=data.missing)
-        if data.share < 1:
-            whole = deeplesion.subset(whole, share=data.share, seed=data.share_seed)
-        sets.append(whole.select(lambda key: key.split == split))
-    if not (found := [each for each in sets if len(each)]):
-        raise SemeiaError(f"{', '.join(data.deeplesion)}: expected key slices of split {split!r}, found none")
+    sets = [deeplesion.read(folder, noisy=data.noisy, missing=data.missing) for folder in data.deeplesion]
+    if data.share < 1:
+        sets = [deeplesion.subset(each, share=data.share, seed=data.share_seed) for each in sets]
+    return sets
+
+
+def with_split(sets: Sequence[DeepLesion], split: Split) -> list[DeepLesion]:
+    """The key slices of one split, of the sets that have any."""
+    return [own for each in sets if len(own := each.select(lambda key: key.split == split))]
+
+
+def split_of(sets: Sequence[DeepLesion], split: Split) -> list[DeepLesion]:
+    """As ``with_split``, of sets that must have it.
+
+    Raises:
+        SemeiaError: None has.
+    """
+    if not (found := with_split(sets, split)):
+        where = ", ".join(str(each.folder) for each in sets)
+        raise SemeiaError(f"{where}: expected key slices of split {split!r}, found none")
     return found

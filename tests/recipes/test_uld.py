@@ -1,5 +1,6 @@
 """The recipe of the plain detector of lesions."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -92,6 +93,23 @@ def test_both_optimisers_and_a_cache_train(folder, tmp_path):
 def test_data_that_is_missing_is_refused_before_anything_is_built(tmp_path):
     with pytest.raises(SemeiaError, match="no data"):
         recipe.train(replace(recipe.smoke(), fit=replace(recipe.smoke().fit, out=str(tmp_path))))
+
+
+def test_a_broken_table_is_told_and_not_taken_for_a_missing_split(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "data")
+    table = tmp_path / "data" / "DL_info.csv"
+    table.write_text(table.read_text().replace("000001_01_01_003.png", "nonsense"))
+    with pytest.raises(SemeiaError, match=r"DL_info\.csv"):
+        recipe.train(config(tmp_path / "data", tmp_path / "run"), progress=False)
+
+
+def test_data_without_a_training_split_are_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "data")
+    table = tmp_path / "data" / "DL_info.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *(line for line in lines[1:] if not line.endswith(",1"))]) + "\n")
+    with pytest.raises(SemeiaError, match="expected key slices of split 'train', found none"):
+        recipe.train(config(tmp_path / "data", tmp_path / "run"), progress=False)
 
 
 def test_the_published_values_can_be_built():

@@ -29,10 +29,9 @@ from semeia.data.slice_feeds import STILL, SliceAugmentation, SliceFeed
 from semeia.evaluate import Score, score_table
 from semeia.files import write_whole
 from semeia.lesion_scores import AVERAGE, find, headline, lesion_table
-from semeia.lesion_sets import LesionData, Split, open_lesions, thinned
+from semeia.lesion_sets import LesionData, Split, open_lesions, split_of, thinned, with_split
 from semeia.metrics import froc
 from semeia.recipes._cards import trained_by
-from semeia.records import SemeiaError
 from semeia.systems import uld
 from semeia.train.loop import Fit, fit
 from semeia.train.optimisers import adamw, sgd
@@ -113,12 +112,13 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     Raises:
         SemeiaError: No data, or data without a train split.
     """
-    sets = open_lesions(config.data, "train")
+    data = open_lesions(config.data)
+    sets = split_of(data, "train")
     torch.manual_seed(config.fit.seed)
     model = uld.build(config.model)
     optimize = adamw if config.optimizer == "adamw" else sgd
     optimizers = optimize(model, lr=config.learning_rate, weight_decay=config.weight_decay)
-    watched = held_out(config, "val", config.validate)
+    watched = held_out(config, data, "val", config.validate)
 
     def validate(task: uld.ULD) -> dict[str, float]:
         assert watched is not None
@@ -131,9 +131,9 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     out = Path(config.fit.out) / "checkpoint"
     if not PartialState().is_main_process:
         return out
-    if chosen := held_out(config, "val", config.choose_on):
+    if chosen := held_out(config, data, "val", config.choose_on):
         choose(model, chosen)
-    tested = held_out(config, "test", config.test)
+    tested = held_out(config, data, "test", config.test)
     scores = lesion_table(find(model, tested), rounds=config.rounds) if tested else []
     text = card(config, sets, scores)
     checkpoint.save(out, system="uld", config=config.model, state=model.state_dict(), card=text)
@@ -141,13 +141,10 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     return out
 
 
-def held_out(config: Config, split: Split, limit: int | None) -> SliceFeed | None:
+def held_out(config: Config, data: Sequence[DeepLesion], split: Split, limit: int | None) -> SliceFeed | None:
     """A split as it is tested; None where the data have none."""
-    try:
-        sets = open_lesions(config.data, split)
-    except SemeiaError:
-        return None
-    return feed_of(config, thinned(sets, limit), STILL, cached=False)
+    sets = thinned(with_split(data, split), limit)
+    return feed_of(config, sets, STILL, cached=False) if sets else None
 
 
 def choose(model: uld.ULD, feed: SliceFeed) -> None:
@@ -166,7 +163,7 @@ def evaluate(
         SemeiaError: No data, or no set has the split.
     """
     model, _ = checkpoint.load(weights, system="uld", kind=uld.Config, build=uld.build)
-    sets = thinned(open_lesions(data, split), limit)
+    sets = thinned(split_of(open_lesions(data), split), limit)
     return lesion_table(find(model, feed_of(Config(model=model.config), sets, STILL)), rounds=rounds)
 
 
