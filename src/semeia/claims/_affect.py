@@ -16,7 +16,7 @@ EXPRESSION = Metric("expression, mean F1", ("expression",), affect.macro_f1, SKI
 UNITS = Metric("action units, mean F1", ("units",), affect.mean_unit_f1, SKILL)
 ALL = Metric("P_MTL", ("valence_arousal", "expression", "units"), affect.p_mtl, "P_MTL, of 3")
 
-STEPS = 400
+STEPS = 150
 """Of the scale ``small``."""
 
 OWN_PRIOR = "runs/mae/checkpoint"
