@@ -37,8 +37,8 @@ class Library(ModuleType):
     interrupt_after = None
     calls = ()
 
-    def analyze(self, paths, *, weights="qface", device="auto", engine="auto", au=None, affect=None, on_file=None):
-        self.calls = (*self.calls, {"weights": weights, "device": device, "engine": engine, "au": au})
+    def analyze(self, paths, *, weights="qface", device="auto", engine="auto", au=None, affect="emma", on_file=None):
+        self.calls = (*self.calls, {"weights": weights, "device": device, "engine": engine, "au": au, "affect": affect})
         done = []
         for path in find_images(paths):
             if self.interrupt_after == len(done):

@@ -168,11 +168,23 @@ def test_weights_device_and_engine_reach_the_library(library, photos):
                 "onnx",
                 "--au",
                 "runs/au",
+                "--affect",
+                "runs/emma",
             ]
         )
         == 0
     )
-    assert library.calls == ({"weights": "runs/mine", "device": "cpu", "engine": "onnx", "au": "runs/au"},)
+    said = {"weights": "runs/mine", "device": "cpu", "engine": "onnx", "au": "runs/au", "affect": "runs/emma"}
+    assert library.calls == (said,)
+
+
+def test_affect_is_read_unless_it_is_told_not_to(library, photos, capsys):
+    main(["analyze", "photos/a.png"])
+    main(["analyze", "photos/a.png", "--affect", "none"])
+    assert [call["affect"] for call in library.calls] == ["emma", None]
+    with pytest.raises(SystemExit):
+        main(["analyze", "photos/a.png", "--affect", "none", "--circumplex", "way.png"])
+    assert "--affect none" in capsys.readouterr().err
 
 
 def test_an_interrupt_leaves_a_whole_table_of_what_is_done(library, photos, tmp_path, capsys):

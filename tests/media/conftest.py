@@ -16,6 +16,7 @@ def make_face():
         }
         expression = dict.fromkeys(EXPRESSIONS, 0.02) | {"happiness": 0.88}
         values = {"score": 0.98, "age": 34.5, "attributes": dict.fromkeys(ATTRIBUTES, 0.25) | {"Smiling": 0.9}}
+        values |= {"valence": 0.6, "arousal": 0.25}
         return FaceReading(
             box=Box(*box), pose=Pose(*pose), expression=expression, action_units=units, **values | fields
         )

@@ -40,7 +40,7 @@ def test_faces_are_named_by_number_in_one_photo_and_by_photo_in_many(make_face):
 
 
 def test_faces_without_affect_are_left_out(make_face):
-    assert points([FileReading("a.png", 9, 9, (make_face(),))]) == []
+    assert points([FileReading("a.png", 9, 9, (make_face(valence=None, arousal=None),))]) == []
 
 
 def test_an_empty_plane_can_be_drawn(tmp_path):

@@ -13,7 +13,7 @@ def test_one_face_gets_a_full_card_in_the_smallest_room(make_face):
 
 
 def test_a_card_has_room_for_valence_and_arousal_where_they_were_read(make_face):
-    faces = make_face(), make_face(valence=0.0, arousal=0.0)
+    faces = make_face(valence=None, arousal=None), make_face(valence=0.0, arousal=0.0)
     plain, felt = (lay_out([face], unit=18, size=(1000, 1000)) for face in faces)
     assert felt.heights[0] > plain.heights[0]
 

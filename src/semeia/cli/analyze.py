@@ -99,8 +99,8 @@ def _holds_a_clip(paths: list[str]) -> bool:
 def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="semeia analyze",
-        description="Find every face in photos (JPEG, PNG, WebP) or in a clip and read its expression, action units, "
-        "attributes, apparent age and head pose. Nothing is written unless a flag says so. docs/readings.md explains "
+        description="Find every face in photos (JPEG, PNG, WebP) or in a clip and read its expression, valence and "
+        "arousal, action units, attributes, apparent age and head pose. Nothing is written unless a flag says so. docs/readings.md explains "
         "the answers, docs/video.md those for a clip.",
         epilog="exit status: 0 all files answered, 1 some could not be read, 2 nothing could be answered",
     )
@@ -126,7 +126,11 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--weights", default="qface", help="bundled weights by name, or a checkpoint folder")
     parser.add_argument("--au", metavar="WEIGHTS", help="weights of ALGRNet or MGRR-Net that read the action units")
     parser.add_argument(
-        "--affect", metavar="WEIGHTS", help="weights of EMMA that read valence and arousal (default: they are not read)"
+        "--affect",
+        type=lambda name: None if name == "none" else name,
+        default="emma",
+        metavar="WEIGHTS",
+        help="weights of EMMA that read valence and arousal (default: emma; none: they are not read)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
@@ -144,7 +148,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--quiet", action="store_true", help="print only what went wrong")
     args = parser.parse_args(arguments)
     if args.circumplex and args.affect is None:
-        parser.error("--circumplex needs valence and arousal; name weights of EMMA with --affect")
+        parser.error("--circumplex draws valence and arousal, which --affect none leaves out")
     if args.labels and not args.attention:
         parser.error("--labels names what --attention FOLDER draws; give both")
     return args

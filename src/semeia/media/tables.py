@@ -102,7 +102,7 @@ def _columns(faces: list[FaceReading]) -> Iterable[str]:
     expressions = _names((face.expression for face in faces), EXPRESSIONS)
     units = _names((face.action_units for face in faces), ACTION_UNITS)
     attributes = _names((face.attributes for face in faces), ATTRIBUTES)
-    affect = ("valence", "arousal") if any(face.valence is not None for face in faces) else ()
+    affect = ("valence", "arousal") if not faces or any(face.valence is not None for face in faces) else ()
     sides = not faces or any(unit.left is not None for face in faces for unit in face.action_units.values())
     return (
         *("file", "face_id", "confidence", "face_x", "face_y", "face_w", "face_h", "expression"),

@@ -286,7 +286,7 @@ def analyze_clip(
     device: str = "auto",
     engine: str = "auto",
     au: str | Path | None = None,
-    affect: str | Path | None = None,
+    affect: str | Path | None = "emma",
     on_frame: OnFrame | None = None,
 ) -> ClipReading:
     """Read the faces of a clip, frame by frame, in constant memory.

@@ -70,7 +70,7 @@ class FaceReader:
     @classmethod
     def load(
         cls, weights: str | Path = "qface", device: str = "auto", engine: str = "auto", au: str | Path | None = None,
-        affect: str | Path | None = None,
+        affect: str | Path | None = "emma",
     ) -> FaceReader:  # fmt: skip
         """Load bundled weights by name, or checkpoint folders of your own by path.
 
@@ -202,7 +202,7 @@ def analyze(
     device: str = "auto",
     engine: str = "auto",
     au: str | Path | None = None,
-    affect: str | Path | None = None,
+    affect: str | Path | None = "emma",
     on_file: OnFile | None = None,
 ) -> Readings:
     """Read the faces of photos and folders of photos.

@@ -136,7 +136,7 @@ def fill_slab(canvas: Canvas, study: int, *, unlabelled: float = 0.0) -> Slab:
         masks=masks,
         key=key,
         lesions=lesions,
-        decoys=tuple(_decoy(decoy, scan, key) for decoy in decoys),
+        decoys=tuple(seen for decoy in decoys if (seen := _decoy(decoy, scan, key))),
     )
 
 
@@ -237,10 +237,12 @@ def _described(
     return tuple(lesions), masks
 
 
-def _decoy(decoy: Placed, scan: Scan, key: int) -> Decoy:
-    """Where a decoy lies on the key slice."""
+def _decoy(decoy: Placed, scan: Scan, key: int) -> Decoy | None:
+    """Where a decoy lies on the key slice; None: what it lies in ends before."""
     rows = decoy.growth.cover[key * scan.planes : (key + 1) * scan.planes].mean(0)  # all planes are in its window
     weight = rows.sum()
+    if weight == 0:
+        return None
     y = (rows.sum(1) * (np.arange(rows.shape[0]) + 0.5)).sum() / weight + decoy.growth.window[1].start
     x = (rows.sum(0) * (np.arange(rows.shape[1]) + 0.5)).sum() / weight + decoy.growth.window[2].start
     axes = measure(rows)
