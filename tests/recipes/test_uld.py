@@ -11,6 +11,7 @@ from semeia import checkpoint
 from semeia.data.formats.deeplesion import Finding, write_series, write_table
 from semeia.lesion_scores import AVERAGE
 from semeia.lesion_sets import LesionData
+from semeia.recipes import _lesion_training as training
 from semeia.recipes import uld as recipe
 from semeia.records import SemeiaError
 from semeia.systems import uld
@@ -70,14 +71,14 @@ def test_a_training_that_was_stopped_ends_like_one_that_was_not(folder, tmp_path
     class StopError(Exception):
         pass
 
-    class Until(recipe.SliceFeed):
+    class Until(training.SliceFeed):
         def batch(self, index, rank=0, world=1):
             if index == 4:
                 raise StopError
             return super().batch(index, rank, world)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "SliceFeed", Until)
+        patch.setattr(training, "SliceFeed", Until)
         with pytest.raises(StopError):
             recipe.train(first, progress=False)
     resumed = weights(recipe.train(first, progress=False))
