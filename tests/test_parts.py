@@ -144,6 +144,13 @@ def test_a_source_archive_serves_where_there_is_no_wheel(index):
     assert parts.fetch("tiny").read_bytes() == CONTENT
 
 
+def test_no_wheel_is_asked_for_what_the_source_archive_alone_holds(index, monkeypatch):
+    there = dataclasses.replace(PART, source=True)
+    monkeypatch.setattr(parts, "PARTS", {there.name: there})
+    index.offer(**{WHEEL: wheel(b"", "tiny/other"), "tiny_part-1.0.tar.gz": source_archive()})
+    assert parts.fetch("tiny").read_bytes() == CONTENT
+
+
 def test_a_wheel_for_any_machine_is_preferred(index):
     index.offer(**{"tiny-part-1.0.tar.gz": b"", "tiny_part-1.0-cp311-cp311-linux_x86_64.whl": b"", WHEEL: wheel()})
     assert parts.fetch("tiny").read_bytes() == CONTENT

