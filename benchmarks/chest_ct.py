@@ -142,7 +142,7 @@ def as_dicom(folder: Path, hu: np.ndarray, affine: np.ndarray) -> Path:
         ds = Dataset()
         ds.file_meta = FileMetaDataset()
         ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CTImageStorage
-        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = f"{series}.{k + 1}"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(f"{series}.{k + 1}")
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         ds.Modality, ds.ImageType, ds.InstanceNumber = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"], k + 1
         ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = f"{series}.0", series, f"{series}.9"
@@ -151,7 +151,8 @@ def as_dicom(folder: Path, hu: np.ndarray, affine: np.ndarray) -> Path:
         ds.ImageOrientationPatient = [f"{v:.10g}" for v in np.r_[affine[:3, 0] / x, affine[:3, 1] / y]]
         ds.PixelSpacing, ds.SliceThickness = [f"{y:.10g}", f"{x:.10g}"], f"{z:.10g}"
         ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType = 1, -1024, "HU"
-        ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PhotometricInterpretation = *pixels.shape, 1, "MONOCHROME2"
+        ds.Rows, ds.Columns = pixels.shape
+        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
         ds.PixelData = np.clip(pixels.astype(np.int32) + 1024, 0, None).astype("<u2").tobytes()
         ds["PixelData"].VR = "OW"

@@ -25,7 +25,8 @@ def test_importing_loads_nothing_heavy(code):
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["analyze", "--help"], ["train", "--help"], ["make", "-h"]]
+    "words",
+    [["--help"], ["--version"], ["analyze", "--help"], ["train", "--help"], ["make", "-h"], ["concept", "--help"]],
 )
 def test_help_loads_nothing_heavy(words):
     code = f"""

@@ -8,7 +8,8 @@ import pytest
 
 import semeia.systems
 
-FILES = sorted(p for p in Path(semeia.systems.__path__[0]).rglob("*.py") if p.name != "__init__.py")
+FOLDER = Path(semeia.systems.__path__[0])
+FILES = sorted(p for p in [*FOLDER.glob("*.py"), *FOLDER.glob("*/model.py")] if p.name != "__init__.py")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)

@@ -17,7 +17,11 @@ from importlib import import_module
 VERBS = {
     "analyze": "read the faces in photos and folders, or in a clip",
     "palsy": "compare the sides of a patient's face: grade, side, and what they rest on",
+    "ask": "ask about a face in a photo, in words",
+    "annotate": "caption and label pictures of faces, for training",
     "lesions": "find candidate lesions in a CT scan",
+    "normal": "draw the healthy twin of a scan, and where it differs",
+    "concept": "learn a subject from a few photos, and draw it",
     "make": "make a synthetic data set",
     "sheet": "draw a contact sheet of a data set",
     "train": "train a system",

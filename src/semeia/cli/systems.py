@@ -21,17 +21,22 @@ def run(arguments: list[str]) -> int:
 def systems() -> dict[str, tuple[str, str, str]]:
     """Title, paper and state of each system, read from its file's first words without importing it."""
     found = {}
-    for file in sorted((HERE / "systems").glob("*.py")):
+    folder = HERE / "systems"
+    files = {file.stem: file for file in folder.glob("*.py")} | {
+        file.parent.name: file for file in folder.glob("*/model.py")
+    }
+    for name, file in sorted(files.items()):
         words = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
         lines = [line.strip() for line in words.splitlines()]
         papers = [line.removeprefix("Paper").strip() for line in lines if line.startswith("Paper ")]
         if papers:
-            found[file.stem] = (lines[0], papers[0], _state(file.stem))
+            found[name] = (lines[0], papers[0], _state(name))
     return found
 
 
 def _state(name: str) -> str:
-    if (HERE / "weights" / name / "model.safetensors").is_file():
+    weights = HERE / "weights" / name
+    if any((weights / file).is_file() for file in ("model.safetensors", "model_index.json")):
         return "answers out of the box with bundled weights"
     if (HERE / "recipes" / f"{name}.py").is_file():
         return f"no bundled weights; semeia train {name}"

@@ -22,7 +22,9 @@ def run(arguments: list[str]) -> int:
         "a YAML file: --config FILE. --print_config shows all of them with their values.",
     )
     parser.add_argument("system", choices=RECIPES)
-    parser.add_argument("--scale", choices=("smoke", "small", "paper"), default="small", help="where the values start")
+    parser.add_argument(
+        "--scale", default="small", help="where the values start: smoke, small or paper (what is our own: gpu)"
+    )
     parser.add_argument(
         "--data",
         nargs="+",
@@ -33,6 +35,8 @@ def run(arguments: list[str]) -> int:
     args, fields = parser.parse_known_args(arguments)
 
     recipe = import_module(f"semeia.recipes.{args.system}")
+    if args.scale not in recipe.SCALES:
+        parser.error(f"--scale: {args.system} has {', '.join(recipe.SCALES)}, found {args.scale!r}")
     config = configure(recipe, scale=args.scale, fields=fields)
     if args.data:
         config = replace(config, data=replace(config.data, **{config.data.PLAIN: tuple(args.data)}))
