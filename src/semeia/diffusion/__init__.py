@@ -1,0 +1,1 @@
+"""Words that a text-to-image model learns, where it looks at them, drawing with them; over diffusers."""
