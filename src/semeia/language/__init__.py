@@ -1,0 +1,1 @@
+"""Language models: opening them, chats as tokens, image tokens, generation, and scores of answers."""
