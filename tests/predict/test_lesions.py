@@ -1,6 +1,7 @@
 """Candidate lesions in a scan."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import nibabel as nib
 import numpy as np
@@ -131,6 +132,16 @@ def test_scores_of_so_many_false_boxes_come_with_the_weights():
     assert found.threshold() == pytest.approx(0.9)
     assert found.threshold(3.0) == pytest.approx(0.5)
     assert found.threshold(100) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("name", ["satr", "bounding_map", "mo_scl", "three_addons"])
+def test_weights_with_an_addon_search_too(scan, tmp_path, name):
+    recipe = import_module(f"semeia.recipes.{name}")
+    config = recipe.smoke().model
+    torch.manual_seed(0)
+    model = recipe.SYSTEM.build(config)
+    checkpoint.save(tmp_path / "mine", system=name, config=config, state=model.state_dict(), card="# mine")
+    assert lesions(scan, weights=tmp_path / "mine", threshold=0.5).weights == "mine"
 
 
 def test_a_scan_by_name_and_weights_by_folder(scan, tmp_path):

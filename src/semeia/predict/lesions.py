@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,15 +21,19 @@ import torch
 
 from semeia import checkpoint
 from semeia.data.slices import Framing, moved_boxes
+from semeia.detection.design import Design
+from semeia.detection.lesion_task import LesionTask
 from semeia.media.volumes import Volume, open_volume
 from semeia.metrics.froc import RATES
 from semeia.ops.lesion_groups import lesion_groups
 from semeia.predict.faces import pick_device
 from semeia.records import Lesion, ScanReading, SemeiaError, SliceBox
-from semeia.systems import uld
 
 OnSlice = Callable[[int, int], None]
 """Takes how many key slices are done, and how many there are."""
+
+DETECTORS = ("uld", "bounding_map", "satr", "mo_scl", "three_addons")
+"""Systems whose weights find lesions."""
 
 TOGETHER = {"cpu": 4, "cuda": 32}
 """Slices that the trunk sees at once, by kind of device."""
@@ -91,7 +96,7 @@ class LesionFinder:
         device: Where the model runs.
     """
 
-    def __init__(self, model: uld.ULD, *, weights: str, device: torch.device) -> None:
+    def __init__(self, model: LesionTask, *, weights: str, device: torch.device) -> None:
         self.model = model.to(device).eval()
         self.weights, self.device = weights, device
 
@@ -102,7 +107,11 @@ class LesionFinder:
         Raises:
             SemeiaError: The weights do not exist or do not fit, or the device.
         """
-        model, name = checkpoint.load(weights, system="uld", kind=uld.Config, build=uld.build)
+        found = checkpoint.system_of(weights)
+        recipe = import_module(f"semeia.recipes.{found if found in DETECTORS else 'uld'}")
+        model, name = checkpoint.load(
+            weights, system=recipe.SYSTEM.name, kind=recipe.SYSTEM.kind, build=recipe.SYSTEM.build
+        )
         return cls(model, weights=name, device=pick_device(device))
 
     def threshold(self, false: float = 0.5) -> float:
@@ -183,7 +192,7 @@ class LesionFinder:
                 del kept[z]
 
 
-def framed(scan: Volume, config: uld.Config) -> tuple[np.ndarray, Framing]:
+def framed(scan: Volume, config: Design) -> tuple[np.ndarray, Framing]:
     """The frame that all slices of a scan are seen in, and the matrix (2, 3) that leads there.
 
     Pixels are as large as in training; the frame is as large as the scan needs.
