@@ -100,8 +100,8 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="semeia analyze",
         description="Find every face in photos (JPEG, PNG, WebP) or in a clip and read its expression, valence and "
-        "arousal, action units, attributes, apparent age and head pose. Nothing is written unless a flag says so. docs/readings.md explains "
-        "the answers, docs/video.md those for a clip.",
+        "arousal, action units, attributes, apparent age and head pose. Nothing is written unless a flag says so. "
+        "docs/readings.md explains the answers, docs/video.md those for a clip.",
         epilog="exit status: 0 all files answered, 1 some could not be read, 2 nothing could be answered",
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a photo, a folder of photos, or a clip")
