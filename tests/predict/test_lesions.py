@@ -111,6 +111,15 @@ def test_wanted_slices_alone_are_searched_and_progress_is_told(scan):
     assert told == [(1, 2), (2, 2)]
 
 
+def test_a_box_of_which_padding_leaves_nothing_is_no_lesion(scan, monkeypatch):
+    boxes = np.array([[10.0, 10, 30, 30], [50, 10, 59, 40]], np.float32)  # the second lies at a border
+    found = finder(replace(PLAIN, padding=5.0))
+    monkeypatch.setattr(found, "_search", lambda *_: iter([(boxes, np.array([0.9, 0.99]))]))
+    with open_volume(scan) as volume:
+        reading = found.find(volume, threshold=0.5, wanted=range(3, 4))
+    assert [box.score for box in reading.slices[3]] == pytest.approx([0.9])
+
+
 def test_a_high_threshold_finds_nothing_and_says_so(scan):
     with open_volume(scan) as volume:
         reading = finder().find(volume, threshold=1.0)

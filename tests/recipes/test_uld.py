@@ -85,6 +85,18 @@ def test_a_training_that_was_stopped_ends_like_one_that_was_not(folder, tmp_path
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_training_can_start_from_another(folder, tmp_path):
+    first = recipe.train(config(folder, tmp_path / "first"), progress=False)
+    still = replace(config(folder, tmp_path / "second"), init=str(first), learning_rate=0.0)
+    second = recipe.train(still, progress=False)
+    before, after = (
+        checkpoint.load(at, system="uld", kind=uld.Config, build=uld.build)[0].state_dict() for at in (first, second)
+    )
+    assert all(torch.equal(before[name], after[name]) for name in before if name != "score_at")
+    with pytest.raises(SemeiaError, match="neither a checkpoint folder nor bundled"):
+        recipe.train(replace(still, init="nonsense"), progress=False)
+
+
 def test_both_optimisers_and_a_cache_train(folder, tmp_path):
     plain = replace(config(folder, tmp_path / "sgd"), optimizer="sgd", cache=str(tmp_path / "cache"), test=1, rounds=0)
     recipe.train(plain, progress=False)

@@ -144,7 +144,8 @@ class LesionFinder:
         back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
         parts = []
         for done, (boxes, scores) in enumerate(self._search(scan, plan, framing, matrix)):
-            kept = scores >= least
+            sides = boxes[:, 2:] - boxes[:, :2]
+            kept = (scores >= least) & (sides > 2 * config.padding).all(1)  # nothing is left of a smaller one
             inner = trimmed(moved_boxes(back, boxes[kept]), config.padding * np.abs(back[[0, 1], [0, 1]]))
             parts.append(Boxes(np.full(int(kept.sum()), plan.keys[done]), inner, scores[kept]))
             if on_slice is not None:

@@ -43,6 +43,8 @@ class LesionTraining:
     """The detector, and how slices are given to it."""
     data: LesionData = field(default_factory=LesionData)
     """CT slices with measured lesions."""
+    init: str | None = None
+    """Weights of the same system, bundled or a checkpoint folder, to start from; random ones by default."""
     augmentation: SliceAugmentation = field(default_factory=SliceAugmentation)
     """What is done to the pictures in training."""
     batch_size: int = 4
@@ -130,13 +132,16 @@ def train(config: LesionTraining, system: System, *, resume: bool = True, progre
     """Train, choose scores, evaluate on the test split, and save ``config.fit.out / "checkpoint"``.
 
     Raises:
-        SemeiaError: No data, or data without a train split.
+        SemeiaError: No data, data without a train split, or weights to start from that cannot be had.
     """
     data = open_lesions(config.data)
     sets = split_of(data, "train")
     order = learned_order(config, sets) if system.learning else None
     torch.manual_seed(config.fit.seed)
     model: Any = system.learning(config.model, order) if system.learning and order else system.build(config.model)
+    if config.init is not None:
+        other: Any = checkpoint.load(config.init, system=system.name, kind=system.kind, build=system.build)[0]
+        model.load_state_dict(other.state_dict())
     optimize = adamw if config.optimizer == "adamw" else sgd
     optimizers = optimize(model, lr=config.learning_rate, weight_decay=config.weight_decay)
     watched = held_out(config, data, "val", config.validate)

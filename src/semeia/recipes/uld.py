@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from semeia.data.slice_feeds import SliceAugmentation
 from semeia.evaluate import Score
 from semeia.lesion_sets import LesionData, Split
 from semeia.recipes import _lesion_training as training
@@ -42,7 +43,8 @@ def smoke() -> Config:
 def small() -> Config:
     """Two cores; slices of the CT world, whose boxes are padded by 5 pixels of about 1.4 mm."""
     how = Fit(steps=6_000, warmup=300, log_every=50, eval_every=1_500, save_every=500, ema=0.999)
-    return Config(model=replace(uld.SMALL, spacing=1.4, padding=5.0), fit=how)
+    model = replace(uld.SMALL, spacing=1.4, padding=5.0, window=(-1024.0, 600.0))
+    return Config(model=model, augmentation=SliceAugmentation(scale=0.3, shift=0.15), fit=how)
 
 
 def paper() -> Config:
