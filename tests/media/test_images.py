@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from semeia.media.images import find_images, read_image, write_image
+from semeia.media.images import decode_image, find_images, read_image, write_image
 from semeia.records import SemeiaError
 
 
@@ -288,3 +288,12 @@ def test_nothing_is_left_where_a_picture_cannot_be_written(tmp_path):
     with pytest.raises(SemeiaError, match="cannot be written"):
         write_image(tmp_path / "taken.png", gradient())
     assert [file.name for file in tmp_path.iterdir()] == ["taken.png"]
+
+
+def test_bytes_inside_another_file_are_read_as_a_file_is(tmp_path):
+    Image.fromarray(np.full((6, 5, 4), (10, 90, 160, 30), np.uint8), "CMYK").save(tmp_path / "print.jpg")
+    content = (tmp_path / "print.jpg").read_bytes()
+    assert (decode_image(content, "shard.tar/print.jpg") == read_image(tmp_path / "print.jpg")).all()
+    for broken in (b"", b"no picture", content[:200]):
+        with pytest.raises(SemeiaError, match=r"^shard.tar/print.jpg: "):
+            decode_image(broken, "shard.tar/print.jpg")

@@ -74,7 +74,23 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         SemeiaError: The file is missing, unreadable, empty, something else, too large, truncated or damaged.
     """
     path = Path(path)
-    with _opened(path) as stream, _headed(stream, path, max_pixels=max_pixels) as picture:
+    with _opened(path) as stream:
+        return _decoded(stream, path, max_pixels)
+
+
+def decode_image(content: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """As ``read_image``, of the bytes of a picture that stands in another file; errors begin with ``name``.
+
+    Raises:
+        SemeiaError: They are none, something else, too large a picture, truncated or damaged.
+    """
+    if not content:
+        raise SemeiaError(f"{name}: expected the bytes of a picture, found none")
+    return _decoded(io.BytesIO(content), name, max_pixels)
+
+
+def _decoded(stream: BinaryIO, path: str | Path, max_pixels: int) -> np.ndarray:
+    with _headed(stream, path, max_pixels=max_pixels) as picture:
         try:
             picture.load()
         except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -149,7 +165,7 @@ def _opened(path: Path) -> BinaryIO:
         raise SemeiaError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _headed(stream: BinaryIO, path: Path, *, max_pixels: int) -> Image.Image:
+def _headed(stream: BinaryIO, path: str | Path, *, max_pixels: int) -> Image.Image:
     """Reads the header of a picture and refuses what is no picture or too large a one."""
     with warnings.catch_warnings():
         # Pillow warns of large pictures, which the cap below refuses, and of damage beside the pixels.

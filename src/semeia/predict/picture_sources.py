@@ -7,8 +7,6 @@ Shapes      H, W pixels
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, ImageOps
 
 from semeia.data.formats import webdataset
-from semeia.media.images import MAX_PIXELS, find_images, read_image
+from semeia.media.images import decode_image, find_images, read_image
 from semeia.records import SemeiaError
 
 _NAMES = ("image", "img", "picture", "jpg", "jpeg", "png", "bytes", "image_bytes")
@@ -114,37 +111,11 @@ def load(picture: Picture) -> np.ndarray:
     if picture.kind == "file":
         return read_image(picture.path)
     if picture.kind == "tar":
-        return decoded(webdataset.content(picture.path, picture.first, picture.second), picture.source)
+        return decode_image(webdataset.content(picture.path, picture.first, picture.second), picture.source)
     content = _row_group(picture.path, picture.first)[picture.second].as_py()
     if isinstance(content, dict):
         content = content["bytes"]
-    if not content:
-        raise SemeiaError(f"{picture.source}: expected the bytes of a picture, found none")
-    return decoded(content, picture.source)
-
-
-def decoded(content: bytes, source: str) -> np.ndarray:
-    """Bytes of a JPEG, PNG or WebP file as (H, W, 3) uint8, upright, transparency on white.
-
-    Raises:
-        SemeiaError: They are none, or too large a picture; begins with ``source``.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP")) as picture:
-                width, height = picture.size
-                if width * height > MAX_PIXELS:
-                    raise SemeiaError(f"{source}: expected at most {MAX_PIXELS:,} pixels, found {width * height:,}")
-                upright = ImageOps.exif_transpose(picture)
-                if upright.has_transparency_data:
-                    white = Image.new("RGBA", upright.size, "white")
-                    white.alpha_composite(upright.convert("RGBA"))
-                    upright = white
-                return np.array(upright.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, Image.DecompressionBombError) as error:
-        raise SemeiaError(f"{source}: expected a JPEG, PNG or WebP picture, found {len(content):,} bytes that cannot "
-                          f"be decoded ({type(error).__name__})") from error  # fmt: skip
+    return decode_image(content or b"", picture.source)
 
 
 @lru_cache(maxsize=1)
