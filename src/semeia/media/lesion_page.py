@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import Image
 from semeia.files import check_writable, write_whole
 from semeia.media.lesion_boxes import NOTICE, PlacedBox, key_boxes, placed_boxes
 from semeia.media.lesion_pictures import WINDOWS, fitting_window, windowed
+from semeia.media.page_text import embedded, page_text
 from semeia.media.volumes import Volume
 from semeia.records import ScanReading, SemeiaError
 
@@ -72,9 +72,9 @@ def lesion_page(reading: ScanReading, scan: Volume, *, max_bytes: int = MAX_BYTE
     }
     wide, high = columns * scan.spacing[0], rows * scan.spacing[1]
     page = PAGE.format(
-        title=_text(Path(reading.scan).name), style=STYLE.replace("RATIO", f"{wide:.6g} / {high:.6g}"),
-        limits=_text(NOTICE), facts=_facts(reading, scan), lesions=_lesions(reading, keys, shown, windows),
-        notes=_notes(reading, scan, shown), windows=_window_buttons(), last=len(shown) - 1, data=_embedded(data),
+        title=page_text(Path(reading.scan).name), style=STYLE.replace("RATIO", f"{wide:.6g} / {high:.6g}"),
+        limits=page_text(NOTICE), facts=_facts(reading, scan), lesions=_lesions(reading, keys, shown, windows),
+        notes=_notes(reading, scan, shown), windows=_window_buttons(), last=len(shown) - 1, data=embedded(data),
         script=SCRIPT, frame=f"0 0 {columns} {rows}",
     )  # fmt: skip
     return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
@@ -138,16 +138,6 @@ def _jpeg(slice_hu: np.ndarray, scan: Volume, window: tuple[float, float]) -> st
 # Words ---------------------------------------------------------------------------------------------------------------
 
 
-def _text(words: str) -> str:
-    """Text from outside, for any place of the page; bytes that are no UTF-8 are spelled out."""
-    return escape(words.encode("utf-8", "backslashreplace").decode("utf-8"))
-
-
-def _embedded(data: dict[str, Any]) -> str:
-    """JSON that cannot end the element that it stands in."""
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
-
-
 def _told_box(box: PlacedBox) -> dict[str, Any]:
     return {"box": [round(v, 2) for v in box.box], "score": round(box.score, 4), "lesion": box.lesion}
 
@@ -159,7 +149,7 @@ def _facts(reading: ScanReading, scan: Volume) -> str:
     x, y, z = scan.spacing
     return (
         f"<strong>{found}.</strong> {slices} slices of {columns} x {rows} pixels, {x:.3g} x {y:.3g} mm, "
-        f"{z:.3g} mm apart. Weights: {_text(reading.weights)}."
+        f"{z:.3g} mm apart. Weights: {page_text(reading.weights)}."
     )
 
 
@@ -170,7 +160,7 @@ def _notes(reading: ScanReading, scan: Volume, shown: Sequence[int]) -> str:
         notes.append(f"{len(shown)} of {count} slices are on this page, to keep it small; all of them were read.")
     if max(rows, columns) > MAX_SIDE:
         notes.append(f"Slices are shown with {MAX_SIDE} pixels on their longer side; boxes are exact.")
-    return "".join(f"<li>{_text(note)}</li>" for note in notes)
+    return "".join(f"<li>{page_text(note)}</li>" for note in notes)
 
 
 def _window_buttons() -> str:

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from semeia.files import write_whole
+from semeia.media.page_text import embedded, page_text
 from semeia.media.twin_pictures import FULL, Twins, display_window, greys, outline, shown_size, tint
 from semeia.media.twin_reading import NOTICE, TwinReading
 from semeia.media.twin_volumes import Shown
@@ -52,11 +50,12 @@ def twin_page(reading: TwinReading, twins: Twins, ranked: Sequence[int], *, max_
     data = {"total": twins.count, "start": shown.index(ranked[0]), "slices": slices}
     wide, high = shown_size(reading.shape[1:], twins.pixel_mm, MAX_SIDE)
     page = PAGE.format(
-        title=_text(Path(reading.source).name), style=STYLE.replace("RATIO", f"{wide} / {high}"),
-        limits=_text(NOTICE), facts=_facts(reading), rows=_rows(reading, twins, shown), notes=_notes(reading, shown),
+        title=page_text(Path(reading.source).name), style=STYLE.replace("RATIO", f"{wide} / {high}"),
+        limits=page_text(NOTICE), facts=_facts(reading), rows=_rows(reading, twins, shown),
+        notes=_notes(reading, shown),
         last=len(shown) - 1, hidden=" hidden" if twins.count == 1 else "",
         sides='<b style="left:.6rem">R</b><b style="right:.6rem">L</b>' if twins.sides else "",
-        colours=_text(_colours(reading)), data=_embedded(data), script=SCRIPT,
+        colours=page_text(_colours(reading)), data=embedded(data), script=SCRIPT,
     )  # fmt: skip
     return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
@@ -113,16 +112,6 @@ def _base64(picture: Image.Image, size: tuple[int, int], kind: str) -> str:
 # Words ---------------------------------------------------------------------------------------------------------------
 
 
-def _text(words: str) -> str:
-    """Text from outside, for any place of the page; bytes that are no UTF-8 are spelled out."""
-    return escape(words.encode("utf-8", "backslashreplace").decode("utf-8"))
-
-
-def _embedded(data: dict[str, Any]) -> str:
-    """JSON that cannot end the element that it stands in."""
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
-
-
 def _facts(reading: TwinReading) -> str:
     slices, rows, columns = reading.shape
     parts = [f"{slices} slice{'s' * (slices != 1)} of {columns} x {rows} pixels"]
@@ -135,7 +124,7 @@ def _facts(reading: TwinReading) -> str:
         parts.append(f"{reading.pixels} pixels with a likelihood of {reading.threshold:g} or more")
     if reading.largest is not None:
         parts.append(f"largest difference {reading.largest.value:+.4g} {reading.unit}, slice {reading.largest.index}")
-    return f"{_text('. '.join(parts))}. Weights: {_text(reading.weights)}."
+    return f"{page_text('. '.join(parts))}. Weights: {page_text(reading.weights)}."
 
 
 def _colours(reading: TwinReading) -> str:
@@ -168,7 +157,7 @@ def _notes(reading: TwinReading, shown: Sequence[int]) -> str:
         notes.append(f"{len(shown)} of {count} slices are on this page, to keep it small; all of them were read.")
     if max(rows, columns) > MAX_SIDE:
         notes.append(f"Slices are shown with {MAX_SIDE} pixels on their longer side; the files have all of them.")
-    return "".join(f"<li>{_text(note)}</li>" for note in notes)
+    return "".join(f"<li>{page_text(note)}</li>" for note in notes)
 
 
 STYLE = """
