@@ -127,7 +127,13 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--parallel", type=int, default=4, metavar="N", help="requests at a time of one worker")
     parser.add_argument("--weights", default="qface", help="of the readers: bundled by name, or a checkpoint folder")
     parser.add_argument("--au", metavar="WEIGHTS", help="ALGRNet or MGRR-Net reads action units")
-    parser.add_argument("--affect", metavar="WEIGHTS", help="EMMA reads valence and arousal")
+    parser.add_argument(
+        "--affect",
+        type=lambda name: None if name == "none" else name,
+        default="emma",
+        metavar="WEIGHTS",
+        help="EMMA reads valence and arousal (default: emma; none: they are not read)",
+    )
     parser.add_argument("--min-side", type=int, default=128, metavar="PIXELS", help="smallest face (default: 128)")
     parser.add_argument("--min-score", type=float, default=0.5, metavar="SCORE", help="least score of the detector")
     parser.add_argument("--margin", type=float, default=0.3, metavar="PART", help="room round the face")

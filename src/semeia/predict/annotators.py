@@ -32,11 +32,11 @@ from semeia.systems.face_mllm.schema import known
 
 @dataclass(frozen=True)
 class Readers:
-    """Q-Face, with networks for action units and for affect where they are named; palsy is never read."""
+    """Q-Face, with EMMA for affect, and a network for action units where one is named; palsy is never read."""
 
     weights: str = "qface"
     au: str | None = None
-    affect: str | None = None
+    affect: str | None = "emma"
     device: str = "auto"
     sure: float = 0.75
     """Probability from which a label counts as known, as yes or as no."""
