@@ -40,6 +40,9 @@ class Design:
     """Pixels of the input by which measured lesions are padded on each side to become boxes. [DeepLesion: 5 of 512]"""
     window: tuple[float, float] = (-1024.0, 2050.0)
     """HU that become 0 and 1. [code]"""
+    views: tuple[tuple[float, float], ...] = ()
+    """HU windows inside ``window`` that the trunk sees a slice in, a channel each; none: ``window`` itself.
+    [code: one window; several are MULAN's and MVP-Net's habit]"""
     mean: float = 50 / 255
     """Taken off the input in [0, 1]. [code: 50 of 255]"""
     std: float = 1 / 255
@@ -150,12 +153,13 @@ def build_detector(
     """
     check(design)
     stride = STRIDES[0]
+    views = [share_of(view, design.window) for view in design.views or (design.window,)]
     trunk: NarrowTrunk | TimmTrunk
     if design.trunk == "narrow":
-        trunk = NarrowTrunk(design.trunk_channels, design.trunk_blocks)
+        trunk = NarrowTrunk(design.trunk_channels, design.trunk_blocks, inputs=len(views))
     else:
         frozen = design.trunk_norm == "frozen"
-        trunk = TimmTrunk(design.trunk, frozen=frozen, checkpointing=design.trunk_checkpointing)
+        trunk = TimmTrunk(design.trunk, inputs=len(views), frozen=frozen, checkpointing=design.trunk_checkpointing)
     labeller = labeller or OverlapLabeller(
         positive=design.anchor_positive, negative=design.anchor_negative, low_quality=design.anchor_low_quality,
         count=design.anchor_count, positives=design.anchor_positives,
@@ -186,9 +190,15 @@ def build_detector(
     if design.mask_channels:
         made["mask"] = MaskHead(design.pyramid, design.mask_channels, stride=stride)
     return Detector(
-        slices=design.slices, **parts, branches=made, weights=known | dict(weights or {}), mean=design.mean,
-        std=design.std,
+        slices=design.slices, **parts, branches=made, weights=known | dict(weights or {}), views=views,
+        mean=design.mean, std=design.std,
     )  # fmt: skip
+
+
+def share_of(view: tuple[float, float], window: tuple[float, float]) -> tuple[float, float]:
+    """The ends of a window of HU where another one goes from 0 to 1."""
+    low, high = window
+    return (view[0] - low) / (high - low), (view[1] - low) / (high - low)
 
 
 def check(design: Design) -> None:
@@ -200,6 +210,12 @@ def check(design: Design) -> None:
     for name, choices in (("collector", get_args(Collecting)), ("trunk_norm", get_args(Norm))):
         if getattr(design, name) not in choices:
             raise SemeiaError(f"{name}: expected one of {', '.join(choices)}, found {getattr(design, name)!r}")
+    low, high = design.window
+    for view in (design.window, *design.views):
+        if not low <= view[0] < view[1] <= high:
+            raise SemeiaError(
+                f"window, views: expected HU that rise, and views inside {low:g} to {high:g}, found {view}"
+            )
     if not 0 <= design.anchor_negative <= design.anchor_positive <= 1:
         found = f"{design.anchor_negative} and {design.anchor_positive}"
         raise SemeiaError(

@@ -1,12 +1,12 @@
 """The two-stage detector as a whole: slices -> trunk -> collector -> pyramid -> proposals -> regions.
 
-Shapes      B images   S slices of an image   N slices of any   C channels of a stride   P channels of the pyramid
+Shapes      B images   S slices of an image   N slices of any   V views   C channels of a stride   P of the pyramid
             H, W image   h, w map at stride 4   M_i lesions of image i
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -37,22 +37,29 @@ class Detector(nn.Module):
         regions: The second stage.
         branches: Further losses on regions by name, see ``regions``; they cost nothing in use.
         weights: Of losses by name: ``objectness``, ``anchor_boxes``, ``classes``, ``region_boxes``, and of branches.
-        mean: Of the input in [0, 1].
+        views: Ends of the windows that the trunk sees, as parts of the input's range; each becomes 0 to 1.
+        mean: Of a view.
         std: Likewise.
     """
 
+    lows: Tensor
+    widths: Tensor
     mean: Tensor
     std: Tensor
 
     def __init__(
         self, *, slices: int, trunk: nn.Module, collector: nn.Module, pyramid: nn.Module, proposals: ProposalNetwork,
-        regions: RegionHead, branches: Mapping[str, nn.Module], weights: Mapping[str, float], mean: float, std: float,
+        regions: RegionHead, branches: Mapping[str, nn.Module], weights: Mapping[str, float],
+        views: Sequence[tuple[float, float]], mean: float, std: float,
     ) -> None:  # fmt: skip
         super().__init__()
         self.slices, self.weights = slices, dict(weights)
         self.trunk, self.collector, self.pyramid = trunk, collector, pyramid
         self.proposals, self.regions = proposals, regions
         self.branches = nn.ModuleDict(dict(branches))
+        ends = torch.tensor(views)[..., None, None]  # (V, 2, 1, 1)
+        self.register_buffer("lows", ends[:, 0], persistent=False)
+        self.register_buffer("widths", ends[:, 1] - ends[:, 0], persistent=False)
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
@@ -62,7 +69,8 @@ class Detector(nn.Module):
         """Maps of slices, each alone: ``(N, H, W)`` in [0, 1] -> ``(N, C_k, H_k, W_k)`` of the padded slice each."""
         height, width = slices.shape[-2:]
         padded = F.pad(slices, (0, -width % MULTIPLE, 0, -height % MULTIPLE))
-        return self.trunk(((padded - self.mean) / self.std)[:, None])
+        seen = ((padded[:, None] - self.lows) / self.widths).clamp(0, 1)  # (N, V, H, W)
+        return self.trunk((seen - self.mean) / self.std)
 
     def key_map(self, maps: list[Tensor]) -> Tensor:
         """Maps of all slices, ``(B, C_k, S, H_k, W_k)`` each -> the pyramid's map of the key slice ``(B, P, h, w)``."""

@@ -3,11 +3,11 @@
 A trunk is a module that keeps four rules:
 
 1. ``channels`` is a tuple of three ints, those of its maps; ``STRIDES`` are their strides.
-2. ``forward`` takes ``(N, 1, H, W)``, N slices of any scans, H and W multiples of 32.
+2. ``forward`` takes ``(N, V, H, W)``, N slices of any scans in V views, H and W multiples of 32.
 3. It returns three maps ``(N, C_k, H / s_k, W / s_k)``, finest first.
 4. In evaluation mode a slice's maps depend on that slice alone, so that a scan pays one pass a slice.
 
-Shapes      N slices   C channels   H, W rows and columns
+Shapes      N slices   V views of a slice   C channels   H, W rows and columns
 """
 
 from __future__ import annotations
@@ -50,29 +50,29 @@ class NarrowTrunk(nn.Module):
     Args:
         channels: Of the three maps, multiples of ``GROUP``.
         blocks: Residual blocks at each stride.
+        inputs: V.
 
     Raises:
         SemeiaError: A width that does not divide into groups.
     """
 
-    def __init__(self, channels: Sequence[int], blocks: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], blocks: Sequence[int], *, inputs: int = 1) -> None:
         super().__init__()
         if any(c % GROUP or c < GROUP for c in channels):
             raise SemeiaError(f"trunk_channels: expected multiples of {GROUP}, found {tuple(channels)}")
         self.channels = tuple(channels)
         enters: list[nn.Module] = []
         stages: list[nn.Module] = []
-        for k, (before, after, count) in enumerate(zip((1, *channels), channels, blocks, strict=False)):
-            enter = (
-                nn.Conv2d(1, after, 7, 4, 3, bias=False) if k == 0 else nn.Conv2d(before, after, 3, 2, 1, bias=False)
-            )
+        for k, (before, after, count) in enumerate(zip((inputs, *channels), channels, blocks, strict=False)):
+            kernel, step = (7, 4) if k == 0 else (3, 2)
+            enter = nn.Conv2d(before, after, kernel, step, kernel // 2, bias=False)
             inner = [Residual(after) for _ in range(count)]
             enters.append(enter)
             stages.append(nn.Sequential(nn.GroupNorm(after // GROUP, after), nn.ReLU(inplace=True), *inner))
         self.enters, self.stages = nn.ModuleList(enters), nn.ModuleList(stages)
 
     def forward(self, slices: Tensor) -> list[Tensor]:
-        """``(N, 1, H, W)`` -> three maps, see the rules above."""
+        """``(N, V, H, W)`` -> three maps, see the rules above."""
         maps, x = [], slices
         for enter, stage in zip(self.enters, self.stages, strict=True):
             # Faster on CPUs; an image of one channel cannot say that it has this layout, so that it is said here.
@@ -82,12 +82,13 @@ class NarrowTrunk(nn.Module):
 
 
 class TimmTrunk(nn.Module):
-    """Any timm network that has maps at strides 4, 8 and 16, cut off behind the last of them, with one input channel.
+    """Any timm network that has maps at strides 4, 8 and 16, cut off behind the last of them.
 
     ``densenet121`` is the published trunk: three of its four dense blocks.
 
     Args:
         name: Of timm.
+        inputs: V.
         frozen: Batch norms keep their running statistics, as with weights learned elsewhere; scales stay trainable.
         checkpointing: Trade a second forward for the memory of maps between.
 
@@ -95,15 +96,15 @@ class TimmTrunk(nn.Module):
         SemeiaError: Unknown to timm, or without such maps.
     """
 
-    def __init__(self, name: str, *, frozen: bool, checkpointing: bool = False) -> None:
+    def __init__(self, name: str, *, inputs: int = 1, frozen: bool, checkpointing: bool = False) -> None:
         super().__init__()
-        whole = _features(name)
+        whole = _features(name, inputs)
         reductions = whole.feature_info.reduction()
         if missing := [s for s in STRIDES if s not in reductions]:
             raise SemeiaError(
                 f"trunk {name!r}: expected maps at strides 4, 8, 16, found {reductions} ({missing} missing)"
             )
-        self.network = _features(name, out_indices=tuple(reductions.index(s) for s in STRIDES))
+        self.network = _features(name, inputs, out_indices=tuple(reductions.index(s) for s in STRIDES))
         self.channels = tuple(self.network.feature_info.channels())
         self.frozen = frozen
         if checkpointing:
@@ -119,13 +120,13 @@ class TimmTrunk(nn.Module):
         return self
 
     def forward(self, slices: Tensor) -> list[Tensor]:
-        """``(N, 1, H, W)`` -> three maps, see the rules above."""
+        """``(N, V, H, W)`` -> three maps, see the rules above."""
         return self.network(slices)
 
 
-def _features(name: str, **how: tuple[int, ...]) -> Any:
+def _features(name: str, inputs: int, **how: tuple[int, ...]) -> Any:
     try:
-        return timm.create_model(name, pretrained=False, features_only=True, in_chans=1, **how)
+        return timm.create_model(name, pretrained=False, features_only=True, in_chans=inputs, **how)
     except (RuntimeError, AttributeError, AssertionError, NotImplementedError, ValueError, TypeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SemeiaError(f"trunk {name!r}: neither 'narrow' nor a timm network with feature maps ({first})") from error

@@ -208,7 +208,7 @@ def card(config: LesionTraining, system: System, sets: Sequence[DeepLesion], sco
     return CARD.format(
         title=system.title, words=system.words,
         slices=model.slices, size=model.image_size, spacing=model.spacing or "the scan's own", interval=model.interval,
-        window=" to ".join(f"{hu:.0f}" for hu in model.window),
+        window=" and ".join(f"{low:.0f} to {high:.0f}" for low, high in model.views or (model.window,)),
         sizes=" and ".join(f"{len(each):,} key slices of {each.folder.name}" for each in sets),
         steps=f"{config.fit.steps:,}", batch=config.batch_size, seed=config.fit.seed,
         command=trained_by(config, system=system.name, small=system.small(), data=f"--data {folders}"),

@@ -43,7 +43,8 @@ def smoke() -> Config:
 def small() -> Config:
     """Two cores; slices of the CT world, whose boxes are padded by 5 pixels of about 1.4 mm."""
     how = Fit(steps=6_000, warmup=300, log_every=50, eval_every=1_500, save_every=500, ema=0.999)
-    model = replace(uld.SMALL, spacing=1.4, padding=5.0, window=(-1024.0, 600.0))
+    views = ((-1024.0, 150.0), (-160.0, 240.0), (-200.0, 1400.0))  # lung, soft tissue, bone
+    model = replace(uld.SMALL, spacing=1.4, padding=5.0, window=(-1024.0, 1400.0), views=views)
     return Config(model=model, augmentation=SliceAugmentation(scale=0.3, shift=0.15), fit=how)
 
 
