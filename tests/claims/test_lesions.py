@@ -8,7 +8,7 @@ import pytest
 
 from semeia import claims
 from semeia.claims import _lesions as shared
-from semeia.claims import bounding_map, mo_scl, satr, three_addons
+from semeia.claims import bounding_map, mo_scl, satr, three_addons, uld
 from semeia.data.formats.deeplesion import Finding, write_series, write_table
 from semeia.ledger import running
 from semeia.ledger.claims import Measured, Setting
@@ -17,7 +17,7 @@ from semeia.ledger.rows import read
 from semeia.metrics import detection_ap, froc, ranked
 from semeia.metrics.ranked import MISSED, Ranked
 
-LEDGERS = {each.LEDGER.system: each.LEDGER for each in (bounding_map, satr, mo_scl, three_addons)}
+LEDGERS = {each.LEDGER.system: each.LEDGER for each in (uld, bounding_map, satr, mo_scl, three_addons)}
 ledgers = pytest.mark.parametrize("ledger", LEDGERS.values(), ids=LEDGERS)
 SIDE = 64
 
