@@ -62,7 +62,7 @@ def test_arms_change_what_they_say(ledger, scale):
 def test_arms_are_matched_at_the_scale_that_gives_verdicts(ledger, tmp_path):
     plans = running.planned(ledger, scale="small", data=["worlds/slabs"], seeds=[0, 1, 2], out=tmp_path)
     assert len(plans) == 3 * len(ledger.arms)
-    assert {plan.config.model.image_size for plan in plans} == {shared.SIDE}
+    assert {plan.config.model.image_size for plan in plans} == {256}
 
 
 @ledgers

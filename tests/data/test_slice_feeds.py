@@ -124,9 +124,10 @@ def test_without_augmentation_slices_and_boxes_stand_as_they_are(data):
             np.testing.assert_array_equal(boxes, key.boxes)
 
 
-def test_boxes_and_masks_follow_the_lesions_through_every_movement(data):
+@pytest.mark.parametrize("crop", [None, 48])
+def test_boxes_and_masks_follow_the_lesions_through_every_movement(data, crop):
     """The bright pixels of the image are the truth; what is padded by 5 px is taken off the boxes."""
-    lively = feed(data, masks=True, augmentation=replace(LIVELY, p_move=1, p_intensity=0))
+    lively = feed(data, masks=True, augmentation=replace(LIVELY, p_move=1, p_intensity=0, crop=crop))
     seen = 0
     for index in range(12):
         batch = lively.batch(index)
@@ -135,7 +136,7 @@ def test_boxes_and_masks_follow_the_lesions_through_every_movement(data):
                 continue
             bright = image[1].numpy() > (900 + 600) / 2 / 3074
             inside = boxes[0].numpy()
-            if inside.min() <= 0 or inside.max() >= SIDE:
+            if inside.min() <= 0 or inside.max() >= (crop or SIDE):
                 continue
             rows, columns = np.nonzero(bright)
             truth = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
@@ -169,6 +170,24 @@ def test_boxes_that_leave_the_image_are_left_out_and_cut_ones_are_cut(data):
         assert (boxes >= 0).all()
         assert (boxes <= SIDE).all()
         assert ((boxes[:, 2:] - boxes[:, :2]) >= 2).all()
+
+
+def test_a_cut_out_square_holds_a_lesion_anywhere_in_it_or_any_point_of_the_body(data):
+    cut = feed(data, augmentation=replace(STILL, crop=32, p_lesion=1.0, visible=0.1), batch_size=11)
+    batches = [cut.batch(index) for index in range(6)]
+    assert all(batch["image"].shape == (11, 3, 32, 32) for batch in batches)
+    middles = [boxes[0].reshape(2, 2).mean(0) for batch in batches for boxes in batch["boxes"] if len(boxes)]
+    assert len(middles) > 60
+    assert np.stack(middles).std(0).min() > 4
+    anywhere = feed(data, augmentation=replace(STILL, crop=16, p_lesion=0.0, visible=0.5), batch_size=11)
+    held = [len(boxes) > 0 for index in range(6) for boxes in anywhere.batch(index)["boxes"]]
+    assert 0 < np.mean(held) < 0.8
+
+
+def test_a_square_larger_than_the_image_is_padded(data):
+    batch = feed(data, augmentation=replace(STILL, crop=96, p_lesion=1.0)).batch(0)
+    assert batch["image"].shape == (4, 3, 96, 96)
+    assert all(len(boxes) > 0 for boxes in batch["boxes"])
 
 
 def test_evaluation_shows_every_sample_once_with_the_way_back(data):

@@ -189,12 +189,30 @@ def test_a_weight_of_no_loss_is_refused():
     "wrong",
     [
         {"slices": 0}, {"collector": "sum"}, {"anchor_scales": ()}, {"anchor_positive": 0.2}, {"trunk_norm": "group"},
-        {"std": 0.0}, {"proposals_after": (10, 0)},
+        {"std": 0.0}, {"proposals_after": (10, 0)}, {"trunk_narrow_norm": "frozen"}, {"window": (100.0, -100.0)},
     ],
 )  # fmt: skip
 def test_numbers_that_no_detector_can_have_are_refused(wrong):
     with pytest.raises(SemeiaError, match=next(iter(wrong))):
         built(wrong)
+
+
+def test_a_trunk_sees_views_of_the_range_of_hu(squares):
+    """HU -100 to 100 of a range of -1000 to 1000; what lies outside is black or white to it."""
+    torch.manual_seed(0)
+    model = built({"window": (-1000.0, 1000.0), "views": ((-1000.0, 1000.0), (-100.0, 100.0)), "mean": 0.0, "std": 1.0})
+    seen = []
+    model.trunk.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    hu = torch.tensor([-1000.0, -100, 0, 50, 100, 1000])
+    model.slice_maps((hu / 2000 + 0.5).expand(1, 64, 6))
+    assert seen[0].shape == (1, 2, 64, 32)
+    torch.testing.assert_close(seen[0][0, 0, 0, :6], torch.tensor([0, 0.45, 0.5, 0.525, 0.55, 1]))
+    torch.testing.assert_close(seen[0][0, 1, 0, :6], torch.tensor([0, 0, 0.5, 0.75, 1, 1]), atol=1e-5, rtol=0)
+
+
+def test_views_outside_the_range_of_hu_are_refused():
+    with pytest.raises(SemeiaError, match="views"):
+        built({"window": (-1000.0, 400.0), "views": ((-160.0, 600.0),)})
 
 
 # -- scans

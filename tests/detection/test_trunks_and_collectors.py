@@ -17,7 +17,13 @@ def maps(slices=5, batch=2):
     return [torch.randn(batch, c, slices, h, w) for c, h, w in SIZES]
 
 
-@pytest.mark.parametrize("trunk", [NarrowTrunk((8, 16, 32), (1, 1, 2)), TimmTrunk("resnet18", frozen=False)])
+@pytest.mark.parametrize(
+    "trunk",
+    [
+        NarrowTrunk((8, 16, 32), (1, 1, 2)), NarrowTrunk((8, 16, 32), (1, 1, 2), norm="batch"),
+        TimmTrunk("resnet18", frozen=False),
+    ],
+)  # fmt: skip
 def test_maps_have_strides_4_8_16_and_a_slice_is_seen_alone(trunk):
     trunk.eval()
     slices = torch.rand(3, 1, 64, 96)

@@ -33,9 +33,6 @@ TESTED: tuple[str, ...] = ("val", "test")
 """Splits that they are of. Neither is learned from and nothing is chosen on ``val`` here; the world has 15 % of its
 patients in each. The scale ``full`` reads ``test`` alone, as papers do."""
 
-SIDE = 192
-"""Pixels of an image at the scale ``small``: 0.56 times the work of the recipe's 256. Anchors shrink as pixels grow."""
-
 HELD = 2 * froc.HEADLINE[-1]
 """False boxes an image beyond which steps are not kept apart: twice the largest rate leaves room for draws."""
 
@@ -77,7 +74,7 @@ def setting_of(recipe: Any, setting: Setting, *, steps: int, batch: int, share: 
         recipe: Module of the recipe.
         setting: Scale, seed, folders.
         steps: Of the scale ``small``.
-        batch: Key slices a step of the scale ``small``.
+        batch: Squares, cut out of key slices, a step of the scale ``small``.
         share: Part of the training patients of the scale ``small``.
         **model: Fields of the model at every scale.
     """
@@ -88,7 +85,7 @@ def setting_of(recipe: Any, setting: Setting, *, steps: int, batch: int, share: 
         how, share = replace(config.fit, steps=4, warmup=1), 1.0
     elif setting.scale == "small":
         config = recipe.small()
-        config = replace(config, model=shrunk(config.model), batch_size=batch, test=TEST)
+        config = replace(config, batch_size=batch, test=TEST)
         how = replace(config.fit, steps=steps, warmup=steps // 20, ema=None)
     else:
         config, share = replace(recipe.paper(), test=None), 1.0
@@ -96,17 +93,6 @@ def setting_of(recipe: Any, setting: Setting, *, steps: int, batch: int, share: 
     how = replace(how, seed=setting.seed, out=str(setting.out), eval_every=how.steps, save_every=min(200, how.steps))
     data = LesionData(deeplesion=setting.data, share=share)
     return replace(changed(config, **model), data=data, validate=8, choose_on=8, rounds=0, fit=how)
-
-
-def shrunk(model: Any) -> Any:
-    """A detector's numbers for images of ``SIDE`` pixels."""
-    factor = SIDE / model.image_size
-    own = {} if getattr(model, "scale", None) is None else {"scale": factor * model.scale}
-    return replace(
-        model, image_size=SIDE, padding=factor * model.padding,
-        spacing=None if model.spacing is None else model.spacing / factor,
-        anchor_scales=tuple(factor * scale for scale in model.anchor_scales), **own,
-    )  # fmt: skip
 
 
 @lru_cache(maxsize=64)
@@ -199,8 +185,8 @@ def mean_of(name: str, column: str, unit: str) -> Metric:
 def about(text: str, *, steps: int, batch: int) -> str:
     """What was trained and tested, in Markdown, after what is special about a system."""
     return f"""Trained and tested on the CT world (`semeia make slabs worlds/slabs --count 6300 --seed 1`): rendered
-slabs, not patients. {text} At scale `small` all arms share the recipe `small` at {SIDE} pixels with {steps} steps of
-{batch} key slices, without averaged weights, and at most {TEST:,} key slices of the splits `{TESTED[0]}` and
-`{TESTED[1]}` are read: about 2,000 lesions, where the world has 6,300 slabs. Nothing is chosen on them. The mean
-sensitivity is over 0.5, 1, 2 and 4 false boxes an image; sizes are long axes. Scale `full` is the recipe `paper` on
-data of your own, tested on its split `test`."""
+slabs, not patients. {text} At scale `small` all arms share the recipe `small` with {steps} steps of {batch} squares cut
+out of key slices, without averaged weights, and at most {TEST:,} key slices of the splits `{TESTED[0]}` and `{TESTED[1]}`
+are read whole: about 2,000 lesions, where the world has 6,300 slabs. Nothing is chosen on them. The mean sensitivity is
+over 0.5, 1, 2 and 4 false boxes an image; sizes are long axes. Scale `full` is the recipe `paper` on data of your own,
+tested on its split `test`."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from semeia.data.slice_feeds import SliceFeed
     from semeia.recipes.bounding_map import Config
 
-STEPS, BATCH = 1_150, 4
+STEPS, BATCH = 500, 16
 """Of the scale ``small``."""
 
 POSITIVES = mean_of("anchors told of a lesion, an image", "positives", "anchors")

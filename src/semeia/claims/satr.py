@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from semeia.recipes.satr import Config
     from semeia.systems import satr
 
-STEPS, BATCH = 650, 4
+STEPS, BATCH = 500, 16
 """Of the scale ``small``."""
 
 OTHER = "mobilenetv3_small_050"

@@ -17,11 +17,11 @@ from semeia.ledger.claims import Arm, Claim, Ledger, Measured, Setting, Size
 if TYPE_CHECKING:
     from semeia.recipes.three_addons import Config
 
-STEPS, BATCH = 1_150, 4
+STEPS, BATCH = 500, 16
 """Of the scale ``small``."""
 
 SHARE = 0.25
-"""Part of the training patients at the scale ``small``: about four epochs of mixed order, the first in random order."""
+"""Part of the training patients at the scale ``small``: about seven epochs of mixed order, the first in random order."""
 
 SWITCHES = {"bounding maps": "bounding_maps", "SATr": "slice_attention", "Mo-SCL": "mixed_order"}
 

@@ -19,7 +19,7 @@ from semeia.ledger.claims import Arm, Claim, Ledger, Measured, Setting, Size
 if TYPE_CHECKING:
     from semeia.recipes.uld import Config
 
-STEPS, BATCH = 1_150, 4
+STEPS, BATCH = 500, 16
 """Of the scale ``small``."""
 
 ARMS = (

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -27,9 +27,12 @@ import torch
 from semeia.data.formats.deeplesion import PADDING, DeepLesion, KeySlice
 from semeia.data.formats.slice_files import Series
 from semeia.data.lesion_masks import masks_of
-from semeia.data.slices import WIDE, Framing, Movement, Window, load_slices, moved_boxes, moved_points, warped
+from semeia.data.slices import BODY, WIDE, Framing, Movement, Window, load_slices, moved_boxes, moved_points, warped
 from semeia.files import writable_folder, write_whole
 from semeia.records import SemeiaError
+
+INNER = 0.15
+"""Part of a cut-out square along each border in which no lesion's middle is placed."""
 
 SMALLEST_BOX = 2.0
 """Pixels along x and y; what is left of a lesion below that is no box any more."""
@@ -97,6 +100,10 @@ class SliceAugmentation:
     """Largest change of brightness either way, HU."""
     noise: float = 20.0
     """Largest standard deviation of noise, HU."""
+    crop: int | None = None
+    """Side in pixels of a square that is cut out of the image; None: the whole image."""
+    p_lesion: float = 0.75
+    """The square lies around one of the lesions, which is anywhere in it; otherwise around any point of the body."""
     visible: float = 0.5
     """A box of which less of the area stays in the image is left out."""
 
@@ -233,14 +240,18 @@ class SliceFeed:
         if rng.random() < how.p_z_flip:
             slab = slab[::-1]
         movement = _movement(how, rng)
-        region = self.framing.region(slab[self.slices // 2])
-        matrix = self.framing.matrix(region, key.spacing, movement)
-        image = _developed(self.framing.image(slab, region, matrix), how, self.framing.hu, rng)
-        boxes, shown = _boxes(key, matrix, self.framing.size, turned=movement.rotation != 0, visible=how.visible)
+        framing, middle = self.framing, slab[self.slices // 2]
+        region = framing.region(middle)
+        matrix = framing.matrix(region, key.spacing, movement)
+        if how.crop is not None:
+            framing = replace(framing, size=how.crop)
+            matrix = _cut(matrix, key, middle, how, rng)
+        image = _developed(framing.image(slab, region, matrix), how, framing.hu, rng)
+        boxes, shown = _boxes(key, matrix, framing.size, turned=movement.rotation != 0, visible=how.visible)
         masks = None
         if self.masks:
-            masks = warped(masks_of(key).astype(np.float32), matrix, self.framing.size)[shown] > 0.5
-        return SliceSample(self.framing.split(image), boxes[shown], matrix, masks)
+            masks = warped(masks_of(key).astype(np.float32), matrix, framing.size)[shown] > 0.5
+        return SliceSample(framing.split(image), boxes[shown], matrix, masks)
 
     def _slab(self, key: KeySlice, shift: int) -> np.ndarray:
         cache, series = self.cache, key.series
@@ -298,6 +309,25 @@ def _movement(how: SliceAugmentation, rng: np.random.Generator) -> Movement:
         1 + rng.uniform(-how.scale, how.scale),
         (float(across), float(down)),
     )
+
+
+def _cut(
+    matrix: np.ndarray, key: KeySlice, middle: np.ndarray, how: SliceAugmentation, rng: np.random.Generator
+) -> np.ndarray:
+    """(2, 3), from pixels of a slice to those of a square that is cut out of the image which ``matrix`` leads to."""
+    assert how.crop is not None
+    body = np.flatnonzero(middle > BODY)
+    if rng.random() < how.p_lesion or len(body) == 0:
+        box = key.boxes[rng.integers(len(key.boxes))]
+        point = (box[:2] + box[2:]) / 2
+    else:
+        row, column = divmod(int(rng.choice(body)), middle.shape[1])
+        point = np.array([column + 0.5, row + 0.5])
+    place = how.crop * rng.uniform(INNER, 1 - INNER, 2)
+    cut: np.ndarray = matrix.copy()
+    # Whole pixels, so that an image which is not scaled is not blurred.
+    cut[:, 2] += np.round(place - moved_points(matrix, point))
+    return cut
 
 
 def _z_shift(key: KeySlice, how: SliceAugmentation, rng: np.random.Generator) -> int:

@@ -22,6 +22,7 @@ from semeia.detection.trunks import STRIDES, NarrowTrunk, TimmTrunk
 from semeia.records import SemeiaError
 
 Norm = Literal["batch", "frozen"]
+NarrowNorm = Literal["group", "batch"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Design:
     """Of ``narrow`` at strides 4, 8, 16. [default: own]"""
     trunk_blocks: tuple[int, int, int] = (1, 1, 1)
     """Residual blocks of ``narrow`` at strides 4, 8, 16. [default: own]"""
+    trunk_narrow_norm: NarrowNorm = "group"
+    """Norms of ``narrow``. [default: own]"""
     collector: Collecting = "convolution"
     """From slices to the key slice, see ``detection.collectors``. [code: a convolution over all slices]"""
     pyramid: int = 512
@@ -156,7 +159,9 @@ def build_detector(
     views = [share_of(view, design.window) for view in design.views or (design.window,)]
     trunk: NarrowTrunk | TimmTrunk
     if design.trunk == "narrow":
-        trunk = NarrowTrunk(design.trunk_channels, design.trunk_blocks, inputs=len(views))
+        trunk = NarrowTrunk(
+            design.trunk_channels, design.trunk_blocks, inputs=len(views), norm=design.trunk_narrow_norm
+        )
     else:
         frozen = design.trunk_norm == "frozen"
         trunk = TimmTrunk(design.trunk, inputs=len(views), frozen=frozen, checkpointing=design.trunk_checkpointing)
@@ -207,7 +212,10 @@ def check(design: Design) -> None:
     Raises:
         SemeiaError: The first of them.
     """
-    for name, choices in (("collector", get_args(Collecting)), ("trunk_norm", get_args(Norm))):
+    for name, choices in (
+        ("collector", get_args(Collecting)), ("trunk_norm", get_args(Norm)),
+        ("trunk_narrow_norm", get_args(NarrowNorm)),
+    ):  # fmt: skip
         if getattr(design, name) not in choices:
             raise SemeiaError(f"{name}: expected one of {', '.join(choices)}, found {getattr(design, name)!r}")
     low, high = design.window

@@ -12,8 +12,8 @@ Shapes      N slices   V views of a slice   C channels   H, W rows and columns
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import timm
 import torch
@@ -28,13 +28,18 @@ GROUP = 8
 """Channels that a group norm of the narrow trunk takes together. [default]"""
 
 
-class Residual(nn.Module):
-    """x -> ReLU(x + GN(conv3x3(x)))."""
+def group_norm(channels: int) -> nn.Module:
+    """Groups of ``GROUP`` channels."""
+    return nn.GroupNorm(channels // GROUP, channels)
 
-    def __init__(self, channels: int) -> None:
+
+class Residual(nn.Module):
+    """x -> ReLU(x + norm(conv3x3(x)))."""
+
+    def __init__(self, channels: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.convolve = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(channels // GROUP, channels)
+        self.norm = norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, C, H, W)``."""
@@ -42,7 +47,10 @@ class Residual(nn.Module):
 
 
 class NarrowTrunk(nn.Module):
-    """A few convolutions with group norm, for two cores: the first goes straight to stride 4. Own.
+    """A few convolutions with norms, for two cores: the first goes straight to stride 4. Own.
+
+    Group norm makes a sample's losses its own; its statistics are those of the whole picture, though, so that pictures
+    of another size or with more air look otherwise to it. Batch norm's are fixed in use.
 
     With widths 24, 48, 96 and one block a stride a slice of 256 x 256 costs 180 million floating-point operations, with
     16, 32, 64 it costs 82 million; gradients cost twice as much again (``docs/systems/uld.md``).
@@ -51,24 +59,29 @@ class NarrowTrunk(nn.Module):
         channels: Of the three maps, multiples of ``GROUP``.
         blocks: Residual blocks at each stride.
         inputs: V.
+        norm: ``group`` or ``batch``.
 
     Raises:
         SemeiaError: A width that does not divide into groups.
     """
 
-    def __init__(self, channels: Sequence[int], blocks: Sequence[int], *, inputs: int = 1) -> None:
+    def __init__(
+        self, channels: Sequence[int], blocks: Sequence[int], *, inputs: int = 1,
+        norm: Literal["group", "batch"] = "group",
+    ) -> None:  # fmt: skip
         super().__init__()
         if any(c % GROUP or c < GROUP for c in channels):
             raise SemeiaError(f"trunk_channels: expected multiples of {GROUP}, found {tuple(channels)}")
         self.channels = tuple(channels)
+        normed = nn.BatchNorm2d if norm == "batch" else group_norm
         enters: list[nn.Module] = []
         stages: list[nn.Module] = []
         for k, (before, after, count) in enumerate(zip((inputs, *channels), channels, blocks, strict=False)):
             kernel, step = (7, 4) if k == 0 else (3, 2)
             enter = nn.Conv2d(before, after, kernel, step, kernel // 2, bias=False)
-            inner = [Residual(after) for _ in range(count)]
+            inner = [Residual(after, normed) for _ in range(count)]
             enters.append(enter)
-            stages.append(nn.Sequential(nn.GroupNorm(after // GROUP, after), nn.ReLU(inplace=True), *inner))
+            stages.append(nn.Sequential(normed(after), nn.ReLU(inplace=True), *inner))
         self.enters, self.stages = nn.ModuleList(enters), nn.ModuleList(stages)
 
     def forward(self, slices: Tensor) -> list[Tensor]:

@@ -41,11 +41,16 @@ def smoke() -> Config:
 
 
 def small() -> Config:
-    """Two cores; slices of the CT world, whose boxes are padded by 5 pixels of about 1.4 mm."""
-    how = Fit(steps=6_000, warmup=300, log_every=50, eval_every=1_500, save_every=500, ema=0.999)
+    """Two cores: squares cut out of slices of the CT world, whose boxes are padded by 5 pixels of about 1.4 mm."""
+    how = Fit(steps=16_000, warmup=500, log_every=50, eval_every=4_000, save_every=500, ema=0.999)
     views = ((-1024.0, 150.0), (-160.0, 240.0), (-200.0, 1400.0))  # lung, soft tissue, bone
-    model = replace(uld.SMALL, spacing=1.4, padding=5.0, window=(-1024.0, 1400.0), views=views)
-    return Config(model=model, augmentation=SliceAugmentation(scale=0.3, shift=0.15), fit=how)
+    model = replace(
+        uld.SMALL, spacing=1.4, padding=5.0, window=(-1024.0, 1400.0), views=views, trunk_blocks=(1, 2, 2),
+        trunk_narrow_norm="batch", anchor_count=128, region_count=16, proposals_before=(200, 600),
+        proposals_after=(60, 100),
+    )  # fmt: skip
+    augmentation = SliceAugmentation(scale=0.3, p_z_flip=0.5, crop=128)
+    return Config(model=model, augmentation=augmentation, batch_size=16, fit=how)
 
 
 def paper() -> Config:
