@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,16 +110,17 @@ def size_of(build: Callable[[Any], Any], model: Any) -> Size:
 
 
 def found_by(config: Any, recipe: Any) -> Found:
-    """Train an arm by its recipe, and read the test."""
+    """Train an arm by its recipe, and read the test; all arms of all systems share decoded slices."""
     from semeia import checkpoint
     from semeia.data.slice_feeds import STILL
     from semeia.lesion_scores import find
     from semeia.recipes._lesion_training import feed_of
 
     system: System = recipe.SYSTEM
+    config = replace(config, cache=str(Path(config.fit.out).parents[2] / "slices"))
     weights = recipe.train(replace(config, test=8), progress=False)
     model, _ = checkpoint.load(weights, system=system.name, kind=system.kind, build=system.build)
-    return find(model, feed_of(config, tested(config.data, config.test), STILL, cached=False))
+    return find(model, feed_of(config, tested(config.data, config.test), STILL))
 
 
 @lru_cache(maxsize=1)
