@@ -5,7 +5,7 @@
 counts, without training, the anchors that each way of labelling tells of a lesion.
 
     semeia make slabs worlds/slabs-noisy --count 900 --seed 5 --shifted 0.2
-    python benchmarks/lesion_diagnostics.py curriculum --data worlds/slabs-noisy --steps 1000 --out runs/diagnostics
+    python benchmarks/lesion_diagnostics.py curriculum --data worlds/slabs-noisy --steps 2500 --out runs/diagnostics
 
 trains Mo-SCL on a world in which a part of the boxes is moved, and tells from what it measured of its training slices
 
@@ -47,9 +47,6 @@ from semeia.systems import bounding_map, mo_scl
 from semeia.train import state
 
 BATCH = 2
-"""Of the orders that are looked at."""
-TRAINED = 8
-"""Of the training: two are too few for batch norm."""
 GRADED = 60
 """Batches of each order whose gradients are looked at."""
 
@@ -90,7 +87,7 @@ def curriculum(folder: str, steps: int, out: str) -> None:
     config = recipe.small()
     how = replace(config.fit, steps=steps, warmup=steps // 20, ema=None, eval_every=steps, save_every=200, out=out)
     config = replace(
-        config, model=replace(config.model, warmup_epochs=1), batch_size=TRAINED, validate=8, choose_on=8, test=8,
+        config, model=replace(config.model, warmup_epochs=1), batch_size=BATCH, validate=8, choose_on=8, test=8,
         rounds=0, data=LesionData(deeplesion=(folder,)), fit=how,
     )  # fmt: skip
     weights = recipe.train(config)
@@ -110,7 +107,7 @@ def curriculum(folder: str, steps: int, out: str) -> None:
     whole = len(losses) // BATCH * BATCH
     pairs = {name: order[:whole].reshape(-1, BATCH) for name, order in orders.items()}
     sets = split_of([deeplesion.read(folder)], "train")
-    print(f"\n{len(losses)} training slices, {steps} steps of {TRAINED}\n")
+    print(f"\n{len(losses)} training slices, {steps} steps of {BATCH}\n")
     print("| order | variance of batches' mean loss, of random batches' | gradient of the hard half: share of norms | "
           "part of the batch's |\n|---|---|---|---|")  # fmt: skip
     model, _ = checkpoint.load(weights, system="mo_scl", kind=mo_scl.Config, build=mo_scl.build)
