@@ -1,4 +1,4 @@
-"""Small scans in every format, written from one phantom in the axial view.
+"""Small scans in every format, written from one phantom in the axial view, and read again.
 
 Shapes      S slices   H rows   W columns
 """
@@ -20,6 +20,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+
+from semeia.media.volumes import open_volume
 
 ORIGIN = (-30.0, -20.0, 100.0)
 SPACING = (0.75, 0.5, 2.5)  # x, y, z
@@ -184,3 +186,9 @@ def edit(path, change):
     change(ds)
     ds.save_as(path)
     return path
+
+
+def read(path, **options):
+    """All values and the notes of a scan."""
+    with open_volume(path, **options) as scan:
+        return scan.slab(0, scan.shape[0] - 1), scan.notes

@@ -12,10 +12,10 @@ from semeia.ops.bounding_maps import (
     border_values,
     bounding_maps,
     cell_centres,
-    maps_of_each,
     profile,
 )
 
+VARIANTS = ("bm", "v1", "v1 live", "v2")
 BOX = torch.tensor([[10.0, 20.0, 18.0, 40.0]])  # 8 wide, 20 high, centre 14, 30
 
 
@@ -62,8 +62,8 @@ def test_parts_of_a_box_above_a_level_are_those_that_were_measured(level, part):
 def test_maps_of_several_boxes_are_formed_box_by_box_added_and_cut():
     # At (5, 5), in the first box half way to two edges, in the second in a corner.
     boxes = torch.tensor([[2.0, 2, 6, 6], [5, 5, 9, 13]])
-    each = maps_of_each(torch.tensor(5.0), torch.tensor(5.0), boxes)
-    assert each.tolist() == [pytest.approx([0.75, 0.75, 0.75]), pytest.approx([0.5, 0.5, 0.5])]
+    assert at(5, 5, boxes[:1]) == pytest.approx([0.75, 0.75, 0.75])
+    assert at(5, 5, boxes[1:]) == pytest.approx([0.5, 0.5, 0.5])
     assert at(5, 5, boxes) == [1, 1, 1]
     corners = torch.tensor([[0.0, 0, 4, 4], [4, 3, 8, 7]])  # the first's right edge meets the second's left one
     first, second = math.sqrt(0.5 * 0.625), math.sqrt(0.5 * 0.625)
@@ -82,8 +82,13 @@ def test_the_root_is_not_taken_of_added_maps():
     assert at(9.9, 5, boxes, thin)[1:] == pytest.approx([1, 2 * math.sqrt(0.216)])
 
 
-def test_without_boxes_maps_are_zero():
-    assert bounding_maps(*cell_centres(3, 5), torch.zeros(0, 4)).tolist() == torch.zeros(3, 3, 5).tolist()
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_without_boxes_maps_are_zero(variant):
+    none = torch.zeros(0, 4)
+    assert torch.equal(bounding_maps(*cell_centres(3, 5), none, profile(variant)), torch.zeros(3, 3, 5))
+    assert torch.equal(bounding_maps(torch.rand(7), torch.rand(7), none, profile(variant)), torch.zeros(3, 7))
+    x, y = torch.rand(2, 1, 5), torch.rand(2, 4, 1)
+    assert torch.equal(bounding_maps(x, y, none, profile(variant)), torch.zeros(3, 2, 4, 5))
 
 
 @pytest.mark.parametrize("stride", [1, 4, 16])
@@ -112,15 +117,60 @@ def slow_twin(height, width, stride, boxes, how):
     return maps.clamp(max=1)
 
 
+def boxes_anywhere(count, seed=2):
+    """Some over the border, some not in the picture, one without width and one without any side."""
+    torch.manual_seed(seed)
+    corner = torch.rand(count, 2, dtype=torch.float64) * 30 - 4
+    boxes = torch.cat([corner, corner + torch.rand(count, 2, dtype=torch.float64) * 40], 1)
+    odd = torch.tensor([[4.5, 2, 4.5, 9], [7.5, 4.5, 7.5, 4.5], [-90, 3, -40, 20]], dtype=torch.float64)
+    return torch.cat([boxes, odd])
+
+
 @pytest.mark.parametrize("stride", [1, 3])
-@pytest.mark.parametrize("variant", ["bm", "v1", "v1 live", "v2"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_maps_equal_those_of_a_slow_obvious_twin(stride, variant):
-    torch.manual_seed(2)
-    corner = torch.rand(5, 2, dtype=torch.float64) * 30 - 4
-    boxes = torch.cat([corner, corner + torch.rand(5, 2, dtype=torch.float64) * 40], 1)
-    how = profile(variant)
+    boxes, how = boxes_anywhere(5), profile(variant)
     x, y = (at.double() for at in cell_centres(13, 17, stride=stride))
-    assert torch.allclose(bounding_maps(x, y, boxes, how), slow_twin(13, 17, stride, boxes, how))
+    twin = slow_twin(13, 17, stride, boxes, how)
+    assert torch.allclose(bounding_maps(x, y, boxes, how), twin)
+    for k in range(len(boxes)):  # what a sum that is cut at 1 could hide
+        alone = boxes[k : k + 1]
+        assert torch.allclose(bounding_maps(x, y, alone, how), slow_twin(13, 17, stride, alone, how))
+    assert torch.allclose(bounding_maps(x.float(), y.float(), boxes.float(), how), twin.float(), atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_grid_its_points_and_a_batch_of_grids_have_the_same_maps(variant):
+    boxes, how = boxes_anywhere(6, seed=5), profile(variant)
+    x, y = (at.double() for at in cell_centres(11, 16, stride=2))
+    grid = bounding_maps(x, y, boxes, how)
+    assert grid.is_contiguous()
+    rows, columns = torch.meshgrid(y[:, 0], x[0], indexing="ij")
+    assert torch.allclose(bounding_maps(columns, rows, boxes, how), grid)
+    assert torch.allclose(bounding_maps(columns.flatten(), rows.flatten(), boxes, how), grid.flatten(1))
+    cut = bounding_maps(torch.stack([x[:, :9], x[:, 7:]]), torch.stack([y, y]), boxes, how)  # (3, 2, 11, 9)
+    assert torch.allclose(cut[:, 0], grid[..., :9])
+    assert torch.allclose(cut[:, 1], grid[..., 7:])
+
+
+@pytest.mark.parametrize("square", [0.0, 6.0])
+def test_a_thousand_boxes_are_the_sum_of_each_alone(square):
+    torch.manual_seed(1)
+    # Their edges lie just outside of the first pixel's centre, where each is so low that the sum is not cut.
+    boxes = torch.tensor([0.4995, 0.4995, 20.5, 20.5]) + 4e-4 * torch.rand(1000, 4)
+    how, (x, y) = Profile((3e-4,), square=square), cell_centres(21, 21)
+    each = [bounding_maps(x.double(), y.double(), box[None].double(), how) for box in boxes]
+    expected = torch.stack(each).sum(0).clamp(max=1)
+    assert 0.3 < expected[2, 0, 0] < 0.5
+    assert torch.allclose(bounding_maps(x.double(), y.double(), boxes.double(), how), expected, rtol=0, atol=1e-12)
+    assert torch.allclose(bounding_maps(x, y, boxes, how), expected.float(), rtol=0, atol=1e-4)
+
+
+def test_autocast_does_not_round_maps():
+    x, y = cell_centres(40, 40)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = bounding_maps(x, y, BOX)
+    assert torch.equal(rounded, bounding_maps(x, y, BOX))
 
 
 def test_a_coarse_map_holds_a_lesion_that_a_cell_centre_lies_in_and_no_other():
@@ -136,12 +186,13 @@ def test_sides_below_two_pixels_do_not_fall_more_steeply():
     assert at(10.5, 10.5, one) == [1, 1, 1]
     assert at(11, 10.5, one) == pytest.approx([0.75, 1, math.sqrt(0.75)])  # half a pixel off at a half each
     two = torch.tensor([[10.0, 10, 12, 12]])
-    assert at(12, 12, two) == [0.5, 0.5, 0.5]
+    assert at(12, 12, two) == pytest.approx([0.5, 0.5, 0.5])
 
 
-def test_a_box_without_width_is_a_line_of_ones_along_x_and_has_no_nan():
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_box_without_width_is_a_line_of_ones_along_x_and_has_no_nan(variant):
     line = torch.tensor([[10.5, 10, 10.5, 14]], requires_grad=True)
-    maps = bounding_maps(*cell_centres(20, 20), line)
+    maps = bounding_maps(*cell_centres(20, 20), line, profile(variant))
     assert maps.isfinite().all()
     assert (maps[0] > 0).nonzero().tolist() == [[row, 10] for row in range(10, 14)]
     maps.sum().backward()
@@ -208,12 +259,29 @@ def test_the_central_square_is_of_ones_and_cut_by_the_box():
 # -- gradients
 
 
-@pytest.mark.parametrize("variant", ["bm", "v1"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_gradients_to_boxes_and_points_are_right(variant):
     boxes = torch.tensor([[2.0, 3, 11, 9.5], [20.0, 18, 70.0, 61]], dtype=torch.float64, requires_grad=True)
     x = torch.tensor([4.1, 7.3, 30.0, 55.5, 12.0], dtype=torch.float64, requires_grad=True)
     y = torch.tensor([5.0, 8.8, 20.0, 50.5, 12.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda *given: bounding_maps(*given, profile(variant)), (x, y, boxes))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("batch", [(), (2,)], ids=["a grid", "two grids"])
+def test_gradients_of_grids_are_right(variant, batch):
+    boxes = torch.tensor([[2.0, 3, 11, 9.5], [20.0, 18, 70.0, 61], [22, 25, 61, 70]], dtype=torch.float64)
+    x = torch.tensor([4.1, 7.3, 30.2, 55.5, 44.7], dtype=torch.float64).expand(*batch, 1, 5).clone()
+    y = torch.tensor([5.0, 8.8, 20.0, 50.5, 39.4, 90], dtype=torch.float64)[:, None].expand(*batch, 6, 1).clone()
+    given = [each.requires_grad_() for each in (x, y, boxes)]
+    assert torch.autograd.gradcheck(lambda *given: bounding_maps(*given, profile(variant)), given)
+
+
+def test_gradients_are_finite_at_centres_edges_and_outside():
+    boxes = torch.tensor([[2.5, 2.5, 8.5, 6.5], [4.5, 4.5, 4.5, 4.5], [-3, -3, 20, 20]], requires_grad=True)
+    for variant in VARIANTS:
+        (gradient,) = torch.autograd.grad(bounding_maps(*cell_centres(12, 12), boxes, profile(variant)).sum(), boxes)
+        assert gradient.isfinite().all()
 
 
 def test_a_wider_box_has_a_higher_map():

@@ -21,7 +21,7 @@ Shapes      M boxes   K = 3 maps: x, y, xy   h, w cells   ... points of any shap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -95,8 +95,12 @@ def border_values(boxes: Tensor, profile: Profile = PLAIN) -> Tensor:
     return area.new_tensor(profile.borders)[place]
 
 
-def maps_of_each(x: Tensor, y: Tensor, boxes: Tensor, profile: Profile = PLAIN) -> Tensor:
-    """Maps of each box alone.
+def bounding_maps(x: Tensor, y: Tensor, boxes: Tensor, profile: Profile = PLAIN) -> Tensor:
+    """Maps of all boxes together, ``min(1, sum over boxes)``.
+
+    Each map of a box is a product of what it is along x and what it is along y; so on a grid the sum over boxes is a
+    product of matrices, (h, M) by (M, w). Give a grid by its axes, ``x`` (1, w) and ``y`` (h, 1) as ``cell_centres``
+    makes them, and n grids as (n, 1, w) and (n, h, 1): then M (h + w) numbers are kept for each, not M h w.
 
     Args:
         x: Points along x, pixels; ``x`` and ``y`` are broadcast to ``...``.
@@ -105,25 +109,71 @@ def maps_of_each(x: Tensor, y: Tensor, boxes: Tensor, profile: Profile = PLAIN) 
         profile: Of the fall.
 
     Returns:
-        (M, 3, ...) in [0, 1].
+        (3, ...) in [0, 1].
     """
-    ones = [1] * len(torch.broadcast_shapes(x.shape, y.shape))
-    x0, y0, x1, y1 = (edge.view(len(boxes), *ones) for edge in boxes.unbind(-1))  # (M, 1 ...) each
-    border = border_values(boxes, profile).view(len(boxes), *ones)
-    from_x, from_y = (x - (x0 + x1) / 2).abs(), (y - (y0 + y1) / 2).abs()
-    inside = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
-    central = (from_x <= profile.square / 2) & (from_y <= profile.square / 2)
-    along_x = torch.where(central, 1, _fall(from_x, (x1 - x0) / 2, border))
-    along_y = torch.where(central, 1, _fall(from_y, (y1 - y0) / 2, border))
-    maps = torch.stack([along_x, along_y, (along_x * along_y).sqrt()], 1)  # (M, 3, ...)
-    return maps * inside[:, None]
+    border = border_values(boxes, profile)
+    across, down = _side(x, boxes[:, 0::2], border), _side(y, boxes[:, 1::2], border)
+    pieces = _around_square(across, down, profile.square / 2) if profile.square else [(across, down)]
+    maps = [
+        torch.stack([_over_boxes(s.fall, t.one), _over_boxes(s.one, t.fall), _over_boxes(s.root, t.root)])
+        for s, t in pieces
+    ]
+    return torch.stack(maps).sum(0).clamp(max=1)
 
 
-def bounding_maps(x: Tensor, y: Tensor, boxes: Tensor, profile: Profile = PLAIN) -> Tensor:
-    """Maps of all boxes together, ``min(1, sum over boxes)``: (3, ...); arguments as of ``maps_of_each``."""
-    return maps_of_each(x, y, boxes, profile).sum(0).clamp(max=1)
+@dataclass(frozen=True)
+class _Side:
+    """What boxes are along one axis, (M, ...) each."""
+
+    far: Tensor
+    """From the centre, pixels."""
+    one: Tensor
+    """1 inside, 0 outside."""
+    fall: Tensor
+    """1 at the centre, v at the border, 0 outside."""
+    root: Tensor
+    """Of ``fall``."""
+
+    def where(self, part: Tensor) -> _Side:
+        """0 but in a part (M, ...) of the axis."""
+        return replace(self, one=self.one * part, fall=self.fall * part, root=self.root * part)
+
+    def flat(self, part: Tensor) -> _Side:
+        """Without the fall in a part (M, ...) of the axis."""
+        return replace(self, fall=torch.where(part, self.one, self.fall), root=torch.where(part, self.one, self.root))
 
 
-def _fall(far: Tensor, half: Tensor, border: Tensor) -> Tensor:
-    """From 1 to ``border`` over half a side. Beyond it stays there, so that a root of it has a gradient everywhere."""
-    return 1 - (1 - border) * torch.minimum(far, half) / half.clamp(min=1)
+def _side(at: Tensor, edges: Tensor, border: Tensor) -> _Side:
+    """Along an axis of the points ``at``, on which boxes have ``edges`` (M, 2) and the border values (M,)."""
+    ones = [1] * at.dim()
+    start, end, border = (each.view(-1, *ones) for each in (*edges.unbind(-1), border))  # (M, 1 ...) each
+    far, half = (at - (start + end) / 2).abs(), (end - start) / 2
+    # Outside it stays at the border value until it is cut, so that its root has a gradient everywhere.
+    fall = 1 - (1 - border) * torch.minimum(far, half) / half.clamp(min=1)
+    one = ((at >= start) & (at <= end)).to(fall.dtype)
+    return _Side(far, one, fall * one, fall.sqrt() * one)
+
+
+def _around_square(x: _Side, y: _Side, reach: float) -> list[tuple[_Side, _Side]]:
+    """Boxes with ones where both ways to the centre are at most ``reach``, as pieces without a common point.
+
+    Maps of a whole box are then no products, those of a piece are. Pieces of grids: the rows off the square, what is
+    beside it in its rows, the square. Points need no parting.
+    """
+    middle_x, middle_y = x.far <= reach, y.far <= reach
+    if middle_x.shape == middle_y.shape:
+        middle = middle_x & middle_y
+        return [(x.flat(middle), y.flat(middle))]
+    return [
+        (x, y.where(~middle_y)),
+        (x.where(~middle_x), y.where(middle_y)),
+        (x.flat(middle_x).where(middle_x), y.flat(middle_y).where(middle_y)),
+    ]
+
+
+def _over_boxes(x: Tensor, y: Tensor) -> Tensor:
+    """Sum over boxes of x (M, ...) times y (M, ...), broadcast; of grids a product of matrices."""
+    if x.shape == y.shape:
+        return (x * y).sum(0)
+    with torch.autocast(x.device.type, enabled=False):  # bf16 would round maps by parts of 256
+        return torch.einsum("m...,m...->...", y, x)
