@@ -10,13 +10,11 @@ import torch
 
 from semeia.data.formats import deeplesion
 from semeia.data.formats.masked_slices import MaskedSlice
+from semeia.data.paired_slices import HEALTHY, CTSlices, MarkedSlices, SliceRow
 from semeia.data.twin_feeds import (
-    HEALTHY,
     STILL,
-    CTSlices,
-    MarkedSlices,
     MixedFeed,
-    SliceRow,
+    Tones,
     TwinFeed,
     check_patients,
     divided,
@@ -51,6 +49,12 @@ class Kept:
 
     def twin(self, row):
         return self.kept[row][2]
+
+    def spacing(self, row):
+        return None
+
+    def places(self, row):
+        return np.array([[12.0, 12.0]])[: 0 if self.rows[row].normal else None]
 
 
 def feed(slices, **changes):
@@ -276,6 +280,42 @@ def test_a_ct_world_gives_masks_twins_and_normal_slices(world):
     assert np.array_equal(world.twin(3), world.image(3))
     # Slices are numbered towards the head, heights are counted from it.
     assert [round(row.position, 3) for row in world.rows[2:]] == [0.51, 0.5, 0.49]
+
+
+def test_squares_are_cut_out_around_lesions_and_at_the_same_place_of_a_normal_body():
+    """Every pixel tells where it is from: its column in the hundreds of HU, its row in tens."""
+    slices = Kept(8)
+    row, column = np.mgrid[:SIDE, :SIDE]
+    for image, mask, truth in slices.kept:
+        image[:] = truth[:] = column + row / 100
+        mask[:] = False
+        mask[10:14, 10:14] = True
+    cut = feed(slices, size=16, spacing=1.0, window=(0.0, 32.0), normal=slices_of([slices], "train", normal=True))
+    corners = set()
+    for index in range(4):
+        batch = cut.batch(index)
+        assert batch["image"].shape == batch["healthy"].shape == (4, 1, 16, 16)
+        assert (batch["mask"].sum((1, 2, 3)) == 16).all()
+        assert torch.equal(batch["image"], batch["healthy"])
+        corners |= {round(value, 2) for value in batch["image"][:, 0, 0, 0].tolist()}
+    assert len(corners) > 8
+    first, again = (next(iter(cut.evaluation_batches()))["image"] for _ in range(2))
+    assert torch.equal(first, again)
+
+
+def test_squares_have_the_spacing_that_is_asked_for(world):
+    square = TwinFeed([(world, 0)], 1, size=32, spacing=0.5, window=WINDOW, augmentation=STILL).batch(0)
+    assert square["mask"].sum() == pytest.approx(4 * 24, abs=12)
+
+
+def test_tones_give_soft_tissue_room_and_lead_back():
+    tones = Tones(WINDOW, (-160.0, 240.0))
+    assert tones.of(np.array([-2000, -1000, -160, 40, 240, 500, 900])).tolist() == pytest.approx(
+        [-1, -1, -0.6, 0, 0.6, 1, 1], abs=1e-6
+    )
+    hu = np.linspace(-1000, 500, 50)
+    assert tones.back(tones.of(hu)) == pytest.approx(hu, abs=1e-3)
+    assert Tones(WINDOW).of(hu) == pytest.approx(2 * (hu + 1000) / 1500 - 1, abs=1e-6)
 
 
 def test_without_masks_and_twins_there_are_ellipses_and_no_truth(world):

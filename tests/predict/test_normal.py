@@ -1,7 +1,7 @@
 """Pseudo-normal twins of scans and pictures."""
 
 import json
-from types import SimpleNamespace
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +13,7 @@ from torch import nn
 from semeia import checkpoint
 from semeia.media.volumes import open_volume
 from semeia.predict import normal as module
-from semeia.predict.normal import TwinMaker, check_folder, is_picture, normal, whole_folder
+from semeia.predict.normal import TwinMaker, check_folder, in_squares, is_picture, normal, whole_folder
 from semeia.records import SemeiaError
 from semeia.systems import smile
 
@@ -23,9 +23,9 @@ LOW, HIGH = smile.TINY.window
 class Darker(nn.Module):
     """Stands in for SMILE: takes a quarter of the range off what is bright, and calls that the lesion."""
 
-    def __init__(self, size=32, window=(LOW, HIGH), by=0.5):
+    def __init__(self, size=32, window=(LOW, HIGH), by=0.5, **config):
         super().__init__()
-        self.config, self.by, self.seen = SimpleNamespace(size=size, window=window), by, []
+        self.config, self.by, self.seen = replace(smile.TINY, size=size, window=window, **config), by, []
 
     def twin(self, image):
         self.seen.append(image)
@@ -94,6 +94,28 @@ def test_the_difference_comes_back_to_its_place():
     assert likelihood[0, :10].max() == 0
 
 
+@pytest.mark.parametrize("apart", [(0.7, 0.7), (0.5, 1.4), None])
+def test_a_slice_is_seen_in_squares_of_the_spacing_that_was_learned(apart):
+    values = np.zeros((2, 100, 90), np.float32)
+    values[:, 40:60, 20:40] = 450
+    squares = maker(size=32, spacing=1.4, soft=(-160.0, 240.0))
+    after, likelihood = squares.twins(values, (LOW, HIGH), apart)
+    assert {tuple(seen.shape[1:]) for seen in squares.model.seen} == {(1, 32, 32)}
+    changed = np.abs(after - values) > 20
+    rows, columns = np.flatnonzero(changed[0].any(1)), np.flatnonzero(changed[0].any(0))
+    assert (rows[0], rows[-1]) == pytest.approx((40, 59), abs=3)
+    assert (columns[0], columns[-1]) == pytest.approx((20, 39), abs=3)
+    assert np.array_equal(likelihood[0], likelihood[1])
+    assert likelihood[0, 50, 30] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("whole", [32, 33, 47, 64, 100])
+def test_squares_that_agree_give_what_the_whole_gives(whole):
+    image = torch.rand(3, 1, whole, whole)
+    mixed = in_squares(lambda part: torch.cat([2 * part, 1 - part], 1), image, 32)
+    torch.testing.assert_close(mixed, torch.cat([2 * image, 1 - image], 1))
+
+
 def test_a_scan_becomes_a_folder_with_all_that_belongs_to_it(scan, tmp_path, stand_in):
     seen = []
     reading = normal(scan, tmp_path / "out", on_slice=lambda done, count: seen.append((done, count)))
@@ -140,7 +162,7 @@ def test_slabs_make_no_difference(scan, tmp_path, stand_in, monkeypatch):
 
 
 def test_weights_for_mr_take_the_range_of_the_scan(tmp_path, stand_in):
-    stand_in.config.window = None
+    stand_in.config = replace(stand_in.config, window=None)
     values = np.random.default_rng(0).integers(1, 100, (16, 16, 4)).astype(np.int16)
     values[:3], values[8:12, 8:12] = 0, 400
     nib.save(nib.Nifti1Image(values, np.diag([-1.0, -1, 1, 1])), tmp_path / "mr.nii")

@@ -10,7 +10,8 @@ import torch
 from semeia import checkpoint
 from semeia.data.formats.deeplesion import Finding, write_series, write_table
 from semeia.data.formats.slice_files import SIGN, write_run
-from semeia.data.twin_feeds import HEALTHY, divided
+from semeia.data.paired_slices import HEALTHY
+from semeia.data.twin_feeds import divided
 from semeia.lesion_sets import LesionData
 from semeia.recipes import lesion_segmentor as recipe
 from semeia.records import SemeiaError

@@ -10,7 +10,8 @@ import torch
 
 from semeia import checkpoint
 from semeia.data.formats.deeplesion import Finding, write_masks, write_series, write_table
-from semeia.data.twin_feeds import HEALTHY, TwinFeed, slices_of
+from semeia.data.paired_slices import HEALTHY
+from semeia.data.twin_feeds import Tones, TwinFeed, slices_of
 from semeia.lesion_sets import LesionData
 from semeia.recipes import _twin_scores as scores
 from semeia.recipes import smile as recipe
@@ -192,10 +193,10 @@ def test_what_is_left_inside_is_one_for_a_copy_and_nothing_for_the_truth(folder)
 def test_the_body_is_the_box_around_what_is_no_air():
     image = np.full((20, 20), -1.0)
     image[4:9, 6:8] = 0.1
-    box = scores.body(image, (-1000.0, 500.0))
+    box = scores.body(image, Tones((-1000.0, 500.0)))
     assert box.sum() == 10
     assert box[4, 6]
-    assert scores.body(np.full((5, 5), -1.0), None).all()
+    assert scores.body(np.full((5, 5), -1.0), Tones((-1.0, 1.0))).all()
 
 
 def test_a_blur_leaves_nothing_small():

@@ -21,7 +21,7 @@ STEPS, BATCH = 500, 16
 """Of the scale ``small``."""
 
 SHARE = 0.25
-"""Part of the training patients at the scale ``small``: about seven epochs of mixed order, the first in random order."""
+"""Part of the training patients at the scale ``small``: about seven epochs, the first in random order."""
 
 SWITCHES = {"bounding maps": "bounding_maps", "SATr": "slice_attention", "Mo-SCL": "mixed_order"}
 

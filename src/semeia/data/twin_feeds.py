@@ -11,6 +11,9 @@ Keys of a batch:
     healthy_known   (B,)          bool
     index           (B,)          int64, number of the slice among those of the feed
 
+With a spacing, images are squares cut out of slices around a lesion, which is anywhere in them; the normal image is cut
+out at the same place of its own body. Without one, images are whole slices.
+
 Those of an evaluation have the true twin beside: ``truth`` (B, 1, S, S) and ``truth_known`` (B,) bool.
 
 Shapes      B images of a batch   N slices   S side of the image   H, W pixels of a slice
@@ -21,163 +24,54 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from semeia.data.formats.deeplesion import MASKS, DeepLesion, KeySlice
-from semeia.data.formats.masked_slices import MaskedSlice, with_masks
-from semeia.data.formats.slice_files import Series, grey_pixels, slice_numbers
-from semeia.data.lesion_masks import masks_of
+from semeia.data.formats.masked_slices import with_masks
+from semeia.data.paired_slices import PairedSlices, SliceRow, Split
 from semeia.data.slice_feeds import ShuffledOrder
-from semeia.data.slices import Framing, Movement, Window
+from semeia.data.slices import Framing, Movement, Window, body_box, moved_points
 from semeia.records import SemeiaError
-
-Split = Literal["train", "val", "test"]
-
-HEALTHY = "Healthy_png"
-"""Folder of true twins of a CT world."""
-
-BODY_MM = 630.0
-"""Millimetres from 0 to 1 of the height in a body, in the CT world."""
 
 SCALED: Window = (-1.0, 1.0)
 """The window of images whose format has scaled them."""
+
+SOFT = 0.6
+"""Part of [-1, 1] that the HU of soft tissue fill."""
+
+INNER = 0.2
+"""Part of a square along each border in which no lesion's middle is placed."""
+
+COARSE = 4
+"""Pixels that are passed over when the body is looked for."""
 
 NEAREST = 16
 """Normal slices at about the same height among which one is drawn."""
 
 
 @dataclass(frozen=True)
-class SliceRow:
-    """What is known of a slice without reading it.
+class Tones:
+    """How HU become values in [-1, 1]: evenly, or with more room for ``soft``, HU inside the ``window``."""
 
-    ``position`` is the height in the body or organ, in any unit that patients share; NaN where it is not known.
-    ``normal`` slices are known to hold no lesion.
-    """
+    window: Window
+    soft: Window | None = None
 
-    name: str
-    patient: str
-    split: Split
-    position: float
-    normal: bool = False
+    @cached_property
+    def knots(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """HU, and the values that they become; straight between."""
+        return (self.window[0], *(self.soft or ()), self.window[1]), (-1.0, *((-SOFT, SOFT) if self.soft else ()), 1.0)
 
+    def of(self, hu: np.ndarray) -> np.ndarray:
+        """Values of HU of any shape, clipped beyond the window; float32."""
+        return np.interp(hu, *self.knots).astype(np.float32)
 
-class PairedSlices(Protocol):
-    """Slices of one format: which patient, and what belongs to each slice."""
-
-    @property
-    def rows(self) -> Sequence[SliceRow]:
-        """N slices, those with a lesion and normal ones."""
-        ...
-
-    def image(self, row: int, /) -> np.ndarray:
-        """(H, W) HU, or values in [-1, 1] where the format has scaled them."""
-        ...
-
-    def mask(self, row: int, /) -> np.ndarray | None:
-        """(H, W) bool, where the lesion was marked; it may be empty."""
-        ...
-
-    def twin(self, row: int, /) -> np.ndarray | None:
-        """(H, W) the same slice without its lesion, where that is known, as it is in made worlds alone."""
-        ...
-
-
-class CTSlices:
-    """Key slices in DeepLesion's layout, and the twins of a CT world.
-
-    Masks are those of ``Masks_png`` or, where there are none, the ellipses of the measured axes. Every slice of
-    ``Healthy_png`` is a normal slice; without that folder there is none.
-
-    Args:
-        data: Key slices with their splits.
-    """
-
-    def __init__(self, data: DeepLesion) -> None:
-        self.data = data
-        place = data.folder.resolve().name
-        self.places: list[tuple[KeySlice, Series, int]] = []
-        self.rows: list[SliceRow] = []
-        for key in data.keys:
-            person = f"{place}/{key.patient:06d}"
-            self.places.append((key, key.series, key.slice))
-            self.rows.append(SliceRow(f"{place}/{key.name}", person, key.split, key.location))
-        for key in data.keys:
-            twins = self.twins_of(key)
-            interval = key.interval if key.interval > 0 else 0.0
-            for number in twins.numbers.tolist():
-                # Slices are numbered towards the head, heights are counted from it.
-                height = key.location - (number - key.slice) * interval / BODY_MM
-                name = f"{place}/{HEALTHY}/{key.series.name}/{number:03d}"
-                self.places.append((key, twins, number))
-                self.rows.append(SliceRow(name, f"{place}/{key.patient:06d}", key.split, height, normal=True))
-
-    def twins_of(self, key: KeySlice) -> Series:
-        """The slices without lesions of the series of a key slice."""
-        folder = self.data.folder / HEALTHY / key.series.name
-        return Series(folder, slice_numbers(folder), key.series.size)
-
-    def image(self, row: int, /) -> np.ndarray:
-        """(H, W) int16 HU."""
-        _, series, number = self.places[row]
-        return series.read(number)
-
-    def mask(self, row: int, /) -> np.ndarray | None:
-        """(H, W) bool; empty of a normal slice."""
-        key, series, number = self.places[row]
-        if self.rows[row].normal:
-            return np.zeros(series.size[::-1], bool)
-        path = self.data.folder / MASKS / series.name / f"{number:03d}.png"
-        if not path.is_file():
-            return np.asarray(masks_of(key).any(0))
-        return grey_pixels(path, series.size, bits=8) > 0
-
-    def twin(self, row: int, /) -> np.ndarray | None:
-        """(H, W) int16 HU."""
-        key, series, number = self.places[row]
-        twins = series if self.rows[row].normal else self.twins_of(key)
-        return twins.read(number) if number in twins.numbers else None
-
-
-class MarkedSlices:
-    """Slices that a format has read and scaled, such as those of BraTS and LiTS; there is no true twin.
-
-    Args:
-        slices: Of any patients.
-        splits: Of each patient.
-
-    Raises:
-        SemeiaError: A patient has no split.
-    """
-
-    def __init__(self, slices: Sequence[MaskedSlice], splits: Mapping[str, Split]) -> None:
-        self.slices = slices
-        if lost := sorted({each.patient for each in slices} - set(splits)):
-            raise SemeiaError(f"patient {lost[0]!r}: expected in a split, found in none; split all patients")
-        highest: dict[str, int] = {}
-        for each in slices:
-            highest[each.scan] = max(highest.get(each.scan, 1), each.slice)
-        self.rows = [
-            SliceRow(
-                f"{each.scan}/{each.slice}", each.patient, splits[each.patient], each.slice / highest[each.scan],
-                normal=each.kind == "normal",
-            )
-            for each in slices
-        ]  # fmt: skip
-
-    def image(self, row: int, /) -> np.ndarray:
-        """(H, W) float32 in [-1, 1]."""
-        return self.slices[row].image
-
-    def mask(self, row: int, /) -> np.ndarray | None:
-        """(H, W) bool or None."""
-        return self.slices[row].mask
-
-    def twin(self, row: int, /) -> np.ndarray | None:
-        """None, except for normal slices, which are their own."""
-        return self.slices[row].image if self.rows[row].normal else None
+    def back(self, values: np.ndarray) -> np.ndarray:
+        """HU of values of any shape, those beyond -1 and 1 clipped; float32."""
+        hu, tones = self.knots
+        return np.interp(values, tones, hu).astype(np.float32)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -302,14 +196,40 @@ STILL = TwinAugmentation(p_flip=0, p_move=0)
 """No augmentation."""
 
 
+class Opened(NamedTuple):
+    """A slice that was read."""
+
+    source: PairedSlices
+    row: int
+    image: np.ndarray
+    """(H, W)."""
+
+
+def _opened(place: Place) -> Opened:
+    source, row = place
+    return Opened(source, row, _checked(source.image(row), source.rows[row].name, "an image"))
+
+
+class Cut(NamedTuple):
+    """A square that is cut out of a slice."""
+
+    point: np.ndarray
+    """(2,) of the slice, in parts of the box around the body."""
+    within: np.ndarray
+    """(2,) where that point lies in the square, in parts of its side."""
+
+
 class TwinFeed:
     """Batches in the layout above.
 
     Args:
         places: Slices with lesions.
         batch_size: B on one rank.
-        size: S; larger slices are shrunk, smaller ones are framed.
+        size: S; without a spacing larger slices are shrunk, smaller ones are framed.
         window: Values that become -1 and 1; None for those that are scaled.
+        soft: HU that fill ``SOFT`` of that.
+        spacing: Millimetres a pixel of the squares that are cut out; a slice whose own are not known keeps its pixels.
+            None takes whole slices.
         masks: Whether masks are given.
         normal: Normal slices, of which one goes with each image.
         augmentation: How images are moved; image and mask alike, the normal image by a draw of its own.
@@ -326,6 +246,8 @@ class TwinFeed:
         *,
         size: int,
         window: Window | None,
+        soft: Window | None = None,
+        spacing: float | None = None,
         masks: bool = True,
         normal: Sequence[Place] = (),
         augmentation: TwinAugmentation = TwinAugmentation(),
@@ -336,7 +258,9 @@ class TwinFeed:
         self.places, self.normal, self.masks = tuple(places), tuple(normal), masks
         self.augmentation, self.seed = augmentation, seed
         self.order = ShuffledOrder(len(self.places), batch_size=batch_size, seed=seed)
-        self.framing = Framing(size=size, windows=(window or SCALED,))
+        fit: Literal["shrink", "crop"] = "shrink" if spacing is None else "crop"
+        self.framing = Framing(size=size, spacing=spacing, windows=(window or SCALED,), fit=fit)
+        self.tones = Tones(window or SCALED, soft)
         self.positions = np.array([_row(place).position for place in self.normal])
         people = sorted({_row(place).patient for place in (*self.places, *self.normal)})
         numbers = {name: number for number, name in enumerate(people)}
@@ -353,11 +277,14 @@ class TwinFeed:
     def sample(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
         """One sample, moved by random numbers from ``rng``."""
         matched = self.matched(number, rng)
-        image, mask, _ = self._framed(self.places[number], self.augmentation.movement(rng), masks=self.masks)
+        opened = _opened(self.places[number])
+        movement, cut = self.augmentation.movement(rng), self._cut(opened, rng)
+        image, mask, _ = self._framed(opened, movement, cut, masks=self.masks)
         blank = np.zeros_like(image)
         healthy = None
         if matched is not None:
-            healthy, _, _ = self._framed(self.normal[matched], self.augmentation.movement(rng), masks=False)
+            normal = _opened(self.normal[matched])
+            healthy, _, _ = self._framed(normal, self.augmentation.movement(rng), cut, masks=False)
         return {
             "image": image, "mask": blank if mask is None else mask, "mask_known": mask is not None,
             "healthy": blank if healthy is None else healthy, "healthy_known": healthy is not None,
@@ -381,7 +308,9 @@ class TwinFeed:
             numbers = range(start, min(start + batch_size, len(self.places)))
             samples = []
             for number in numbers:
-                image, mask, truth = self._framed(self.places[number], Movement(), masks=self.masks, twin=True)
+                opened = _opened(self.places[number])
+                cut = self._cut(opened, np.random.default_rng((0, number)))
+                image, mask, truth = self._framed(opened, Movement(), cut, masks=self.masks, twin=True)
                 blank = np.zeros_like(image)
                 samples.append({
                     "image": image, "mask": blank if mask is None else mask, "mask_known": mask is not None,
@@ -394,13 +323,24 @@ class TwinFeed:
         """Whose slice it is."""
         return _row(self.places[number]).patient
 
+    def _cut(self, opened: Opened, rng: np.random.Generator) -> Cut | None:
+        """Which square is cut out of a slice; None takes all of it."""
+        if self.framing.spacing is None:
+            return None
+        source, number, image = opened
+        known, within = source.places(number), rng.uniform(INNER, 1 - INNER, 2)
+        if not len(known):
+            return Cut(rng.uniform(0, 1, 2), within)
+        x0, y0, x1, y1 = _body(image, self.tones)
+        point = known[rng.integers(len(known))]
+        return Cut((point - (x0, y0)) / (max(x1 - x0, 1), max(y1 - y0, 1)), within)
+
     def _framed(
-        self, place: Place, movement: Movement, *, masks: bool, twin: bool = False
+        self, opened: Opened, movement: Movement, cut: Cut | None, *, masks: bool, twin: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Image, mask and twin (1, S, S) of a slice, the last two where they are asked for and known."""
-        source, number = place
+        source, number, image = opened
         name = source.rows[number].name
-        image = _checked(source.image(number), name, "an image")
         mask = source.mask(number) if masks else None
         truth = source.twin(number) if twin else None
         for other, what in ((mask, "a mask"), (truth, "a twin")):
@@ -408,17 +348,28 @@ class TwinFeed:
                 raise SemeiaError(f"{name}: expected {what} of {image.shape[0]} x {image.shape[1]} pixels, as the "
                                   f"image has, found {' x '.join(map(str, other.shape))}; correct it")  # fmt: skip
         region = (0, 0, image.shape[1], image.shape[0])
-        matrix = self.framing.matrix(region, (1.0, 1.0), movement)
+        wanted = self.framing.spacing
+        apart = (1.0, 1.0) if wanted is None else source.spacing(number) or (wanted, wanted)
+        matrix = self.framing.matrix(region, apart, movement)
+        if cut is not None:
+            x0, y0, x1, y1 = _body(image, self.tones)
+            point = np.array([x0, y0]) + cut.point * (x1 - x0, y1 - y0)
+            # Whole pixels, so that an image which is not scaled is not blurred.
+            matrix[:, 2] += np.round(cut.within * self.framing.size - moved_points(matrix, point))
+        low, high = self.framing.hu
 
         def shown(values: np.ndarray) -> np.ndarray:
             framed = self.framing.image(values[None].astype(np.float32), region, matrix)
-            return (np.clip(framed, 0, 1) * 2 - 1).astype(np.float32)
+            return self.tones.of(low + framed * (high - low))
 
         marked = None
         if mask is not None:
-            low, high = self.framing.hu
-            marked = (shown(np.where(mask, high, low)) > 0).astype(np.float32)
-        return shown(image), marked, None if truth is None else shown(truth)
+            marked = self.framing.image(np.where(mask, high, low)[None].astype(np.float32), region, matrix) > 0.5
+        return (
+            shown(image),
+            None if marked is None else marked.astype(np.float32),
+            None if truth is None else shown(truth),
+        )
 
     @staticmethod
     def _joined(samples: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> dict[str, Any]:
@@ -426,6 +377,14 @@ class TwinFeed:
             name: torch.from_numpy(np.stack([np.asarray(sample[name]) for sample in samples])) for name in samples[0]
         }
         return batch | {"index": torch.tensor(list(numbers), dtype=torch.int64)}
+
+
+def _body(image: np.ndarray, tones: Tones) -> tuple[int, int, int, int]:
+    """Pixels x0, y0, x1, y1 of a slice (H, W) that hold the body; all of it where values are scaled."""
+    if tones.window == SCALED:
+        return 0, 0, image.shape[1], image.shape[0]
+    x0, y0, x1, y1 = (COARSE * edge for edge in body_box(image[::COARSE, ::COARSE]))
+    return x0, y0, x1, y1
 
 
 class MixedFeed:

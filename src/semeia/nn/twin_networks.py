@@ -13,7 +13,7 @@ Shapes      B images   C channels   H, W sides
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -206,3 +206,22 @@ class PatchCritic(nn.Module):
     def forward(self, picture: Tensor) -> Tensor:
         """``(B, 1, H, W) -> (B, 1, h, w)``, 1 for real and 0 for made; sides are ``h = H / 2**n - 2``."""
         return self.net(picture)
+
+
+def _pasted(image: Tensor, made: Tensor, mask: Tensor, dilation: int) -> Tensor:
+    """``(1 - M) x + M twin``, M the dilated mask."""
+    wide = F.max_pool2d(mask, 2 * dilation + 1, 1, dilation)
+    return (1 - wide) * image + wide * made
+
+
+PASTES: dict[bool, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
+    False: lambda image, made, mask, dilation: made,
+    True: _pasted,
+}
+
+
+def strong(image: Tensor, most: tuple[float, float, float]) -> Tensor:
+    """Images of another gain, offset and noise, drawn for each; ``(B, 1, H, W) -> (B, 1, H, W)``."""
+    gain, offset, noise = torch.rand(3, len(image), 1, 1, 1, device=image.device)
+    changed = image * (1 + most[0] * (2 * gain - 1)) + most[1] * (2 * offset - 1)
+    return (changed + most[2] * noise * torch.randn_like(image)).clamp(-1, 1)

@@ -1,6 +1,7 @@
 """The pseudo-normal twin of a user's scan or picture: read, make twins slice by slice, write a folder.
 
-    slice -> window -> frame of the network -> twin and likelihood -> difference -> back to the slice -> added to it
+    slice -> window -> frame of the network, whole or in overlapping squares -> twin and likelihood -> difference
+          -> back to the slice -> added to it
 
 Only the difference comes back from the network's frame, so that a slice of another size keeps its sharpness, and what
 the network does not change, or does not see (values beyond its window), keeps every bit.
@@ -10,6 +11,7 @@ Shapes      S slices of the scan   B slices at once   H, W slice   s side of the
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ import torch
 from semeia import checkpoint
 from semeia.data.formats.brats import grey_range
 from semeia.data.slices import Framing, warped
+from semeia.data.twin_feeds import Tones
 from semeia.files import check_writable, write_whole
 from semeia.media.images import read_image
 from semeia.media.twin_page import write_page
@@ -72,33 +75,78 @@ class TwinMaker:
         return cls(model, weights=name, device=pick_device(device))
 
     @torch.no_grad()
-    def twins(self, values: np.ndarray, window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    def twins(
+        self, values: np.ndarray, window: tuple[float, float], spacing: tuple[float, float] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Twins of slices that nobody has marked.
 
         Args:
             values: (B, H, W) float32.
             window: Lowest and highest value that the network sees.
+            spacing: Millimetres a pixel along x and y; where nobody knows, pixels are taken as the network's.
 
         Returns:
             The twins (B, H, W), equal to ``values`` wherever those lie beyond the window, and likelihoods (B, H, W)
             of 0 to 1.
         """
         height, width = values.shape[1:]
-        framing = Framing(size=self.model.config.size, windows=(window,))
+        config, tones = self.model.config, Tones(window, self.model.config.soft)
+        size, apart = config.size, (1.0, 1.0)
+        if config.spacing is not None:
+            apart = spacing or (config.spacing, config.spacing)
+            size = max(size, math.ceil(max(width * apart[0], height * apart[1]) / config.spacing))
+        framing = Framing(size=size, spacing=config.spacing, windows=(window,))
         region = (0, 0, width, height)
-        matrix = framing.matrix(region, (1.0, 1.0))
-        image = torch.from_numpy(2 * framing.image(values, region, matrix) - 1)[:, None].to(self.device)  # (B, 1, s, s)
-        twin, lesion = (each.float().cpu() for each in self.model.twin(image))
-        answers = torch.cat([twin - image.cpu(), lesion], 1).numpy()  # (B, 2, s, s)
+        matrix = framing.matrix(region, apart)
+        framed = framing.image(values, region, matrix)  # (B, s, s) of 0 to 1
+        image = torch.from_numpy(tones.of(window[0] + framed * (window[1] - window[0])))[:, None]  # (B, 1, s, s)
+        answers = in_squares(self._answers, image, config.size).numpy()  # (B, 2, s, s)
         back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
         side = max(height, width)
         wide = warped(answers.reshape(-1, *answers.shape[2:]), back, side)[:, :height, :width]
         wide = wide.reshape(len(values), 2, height, width)
-        low, high = np.float32(window[0]), np.float32(window[1])
-        seen = (values >= low) & (values <= high)
-        moved = (values + wide[:, 0] * ((high - low) / 2)).clip(low, high)
+        seen = (values >= window[0]) & (values <= window[1])
+        moved = tones.back(tones.of(values) + wide[:, 0])
         # A difference that is not there must not become one by rounding.
         return np.where(seen & (wide[:, 0] != 0), moved, values), wide[:, 1].clip(0, 1)
+
+    def _answers(self, image: torch.Tensor) -> torch.Tensor:
+        """Differences and likelihoods (N, 2, s, s) of images (N, 1, s, s)."""
+        twin, lesion = (each.float().cpu() for each in self.model.twin(image.to(self.device)))
+        return torch.cat([twin - image, lesion], 1)
+
+
+def in_squares(answer: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, side: int) -> torch.Tensor:
+    """Answers of overlapping squares, mixed by how far from its border a pixel lies in each.
+
+    A network whose norms look at all of its picture sees pictures of the size that it learned from.
+
+    Args:
+        answer: From squares (N, 1, side, side) to (N, C, side, side).
+        image: (B, 1, s, s), s at least ``side``; equal sides are answered at once.
+        side: Of a square.
+
+    Returns:
+        (B, C, s, s).
+    """
+    whole = image.shape[-1]
+    if whole == side:
+        return answer(image)
+    # Neighbours overlap by half a side or more.
+    starts = np.unique(np.linspace(0, whole - side, math.ceil(2 * whole / side) - 1).round().astype(int)).tolist()
+    ramp = torch.hann_window(side + 2, periodic=False)[1:-1]
+    weight = ramp[:, None] * ramp
+    mixed: torch.Tensor | None = None
+    weights = torch.zeros(whole, whole)
+    for top in starts:
+        row = torch.cat([image[:, :, top : top + side, left : left + side] for left in starts])
+        for left, part in zip(starts, answer(row).split(len(image)), strict=True):
+            if mixed is None:
+                mixed = torch.zeros(len(image), part.shape[1], whole, whole)
+            mixed[:, :, top : top + side, left : left + side] += part * weight
+            weights[top : top + side, left : left + side] += weight
+    assert mixed is not None
+    return mixed / weights
 
 
 def normal(
@@ -268,7 +316,7 @@ def _write_scan(
         step = TOGETHER.get(maker.device.type, 4)
         for first in range(0, count, step):
             slab = scan.slab(first, min(first + step, count) - 1)
-            twins, likelihoods = maker.twins(slab, window)
+            twins, likelihoods = maker.twins(slab, window, (across, down))
             for z, (before, after, likelihood) in enumerate(zip(slab, twins, likelihoods, strict=True), start=first):
                 difference = volumes.put(z, before, after, likelihood)
                 seen = int(((before >= window[0]) & (before <= window[1])).sum())

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from semeia.data.slices import BODY, Window
-from semeia.data.twin_feeds import TwinFeed
+from semeia.data.slices import BODY
+from semeia.data.twin_feeds import Tones, TwinFeed
 from semeia.evaluate import Score
 from semeia.metrics import faces, twins
 from semeia.systems import smile
@@ -89,7 +89,7 @@ def twin_table(
     scores: list[Score] = []
     if lesions is not None:
         seen = read(model, lesions)
-        scores += _qualities(seen, model.config.window, rounds) + _identities(seen, rounds) + _dice(seen, rounds)
+        scores += _qualities(seen, smile.tones(model.config), rounds) + _identities(seen, rounds) + _dice(seen, rounds)
     if normal is not None:
         seen = read(model, normal)
         changed = np.abs(seen.twin - seen.image).mean((1, 2))
@@ -123,10 +123,9 @@ def blurred(image: np.ndarray) -> np.ndarray:
     return smooth
 
 
-def body(image: np.ndarray, window: Window | None) -> np.ndarray:
+def body(image: np.ndarray, tones: Tones) -> np.ndarray:
     """(H, W) bool, the box around what is no air; all where there is nothing else."""
-    low = -1.0 if window is None else 2 * (BODY - window[0]) / (window[1] - window[0]) - 1
-    there = image > max(low, -1 + 1e-3)
+    there = image > max(float(tones.of(np.array(BODY))), -1 + 1e-3)
     rows, columns = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
     box = np.zeros(image.shape, bool)
     if len(rows):
@@ -135,7 +134,7 @@ def body(image: np.ndarray, window: Window | None) -> np.ndarray:
     return ~box
 
 
-def _qualities(seen: Read, window: Window | None, rounds: int) -> list[Score]:
+def _qualities(seen: Read, tones: Tones, rounds: int) -> list[Score]:
     """Every metric in every region of every method, for slices whose twin is known."""
     places = np.flatnonzero(seen.known)
     if not len(places):
@@ -143,7 +142,7 @@ def _qualities(seen: Read, window: Window | None, rounds: int) -> list[Score]:
     values = np.full((len(places), len(REGIONS), 3, len(METRICS)), np.nan)
     for row, n in enumerate(places):
         image, truth = seen.image[n].astype(float), seen.truth[n].astype(float)
-        box, lesion = body(image, window), seen.mask[n] > 0
+        box, lesion = body(image, tones), seen.mask[n] > 0
         methods = (seen.twin[n].astype(float), image, blurred(image))
         for i, where in enumerate((box, box & lesion, box & ~lesion)):
             for j, made in enumerate(methods):

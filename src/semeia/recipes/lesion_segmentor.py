@@ -39,11 +39,10 @@ from accelerate import PartialState
 from torch import Tensor
 
 from semeia import checkpoint
+from semeia.data.paired_slices import CTSlices, PairedSlices
 from semeia.data.twin_feeds import (
     STILL,
-    CTSlices,
     Division,
-    PairedSlices,
     TwinAugmentation,
     TwinFeed,
     divided,
@@ -70,10 +69,15 @@ Arm = Literal["real", "classic", "empty twins", "transplanted", "twins"]
 class Network:
     """What the segmentor is."""
 
-    size: int = 128
+    size: int = 96
     """Pixels along the side of images."""
     window: tuple[float, float] = (-1000.0, 500.0)
-    """HU that become -1 and 1; those of the maker of twins, where one is used."""
+    """HU that become -1 and 1."""
+    soft: tuple[float, float] | None = (-160.0, 240.0)
+    """HU that are given more room, see ``data.twin_feeds.Tones``."""
+    spacing: float | None = 1.4
+    """Millimetres a pixel of the squares that are cut out of slices; None for whole slices. Window, soft tissue and
+    spacing are those of the maker of twins, where one is used."""
     widths: tuple[int, ...] = (12, 24, 48, 96)
     """Channels of the levels."""
     threshold: float = 0.5
@@ -121,7 +125,14 @@ class Config:
 def smoke() -> Config:
     """A tiny network for a few steps: everything runs, nothing is learned."""
     how = Fit(steps=4, warmup=1, log_every=2, eval_every=4, save_every=2, seed=7)
-    return Config(model=Network(size=32, widths=(4, 8)), batch_size=2, validate=4, test=6, rounds=20, fit=how)
+    return Config(
+        model=Network(size=32, soft=None, spacing=None, widths=(4, 8)),
+        batch_size=2,
+        validate=4,
+        test=6,
+        rounds=20,
+        fit=how,
+    )
 
 
 def small() -> Config:
@@ -265,7 +276,8 @@ def feed_of(config: Config, division: Division) -> Feed:
     """
     network, plain = config.model, config.arm in ("real", "classic")
     feed = TwinFeed(
-        division.labelled, config.batch_size, size=network.size, window=network.window, seed=config.fit.seed,
+        division.labelled, config.batch_size, size=network.size, window=network.window, soft=network.soft,
+        spacing=network.spacing, seed=config.fit.seed,
         normal=division.normal if config.arm == "transplanted" else (),
         augmentation=STILL if config.arm == "real" else config.augmentation,
     )  # fmt: skip
@@ -274,9 +286,9 @@ def feed_of(config: Config, division: Division) -> Feed:
     if config.smile is None:
         raise SemeiaError(f"arm {config.arm!r}: expected a maker of twins; name one with --smile CHECKPOINT")
     maker, name = maker_of(config.smile), Path(config.smile).name
-    if maker.config.window != network.window:
-        raise SemeiaError(f"{name}: expected the window {network.window}, found {maker.config.window}; set --model."
-                          "window")  # fmt: skip
+    for field_ in ("window", "soft", "spacing"):
+        if (wanted := getattr(network, field_)) != (found := getattr(maker.config, field_)):
+            raise SemeiaError(f"{name}: expected the {field_} {wanted}, found {found}; set --model.{field_}")
     if config.arm == "transplanted":
         if not division.normal:
             raise SemeiaError("arm 'transplanted': expected normal slices to paint lesions into, found none; name data "
@@ -294,7 +306,9 @@ def held_out(network: Network, sets: Sequence[PairedSlices], split: Split, limit
     places = slices_of(sets, split)
     if limit is not None and 0 < limit < len(places):
         places = [places[i * len(places) // limit] for i in range(limit)]
-    return TwinFeed(places, 1, size=network.size, window=network.window) if places else None
+    if not places:
+        return None
+    return TwinFeed(places, 1, size=network.size, window=network.window, soft=network.soft, spacing=network.spacing)
 
 
 def dice_of(model: LesionSegmentor, feed: TwinFeed, maker: smile.SMILE | None = None) -> dict[str, float]:

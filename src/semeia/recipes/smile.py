@@ -24,11 +24,10 @@ from accelerate import PartialState
 from torch.optim import Adam, Optimizer
 
 from semeia import checkpoint
+from semeia.data.paired_slices import CTSlices, PairedSlices
 from semeia.data.twin_feeds import (
-    CTSlices,
     Division,
     MixedFeed,
-    PairedSlices,
     Place,
     TwinAugmentation,
     TwinFeed,
@@ -96,7 +95,7 @@ def smoke() -> Config:
 
 
 def small() -> Config:
-    """Two cores: 128 pixels."""
+    """Two cores: squares of 96 pixels around lesions."""
     how = Fit(steps=1_000, warmup=20, log_every=20, eval_every=250, save_every=100, ema=0.995)
     return Config(fit=how)
 
@@ -201,9 +200,9 @@ def feeds_of(config: Config, designed: smile.Config, division: Division, *, seed
 
     def of(places: Sequence[Place], size: int, salt: int, *, masks: bool) -> TwinFeed:
         return TwinFeed(
-            places, size, size=designed.size, window=designed.window, masks=masks,
-            normal=division.normal if designed.use_real_normals else (), augmentation=config.augmentation,
-            seed=10 * seed + salt,
+            places, size, size=designed.size, window=designed.window, soft=designed.soft, spacing=designed.spacing,
+            masks=masks, normal=division.normal if designed.use_real_normals else (),
+            augmentation=config.augmentation, seed=10 * seed + salt,
         )  # fmt: skip
 
     feeds: dict[str, Feed] = {"labelled": of(division.labelled, config.batch_size, 0, masks=True)}
@@ -235,7 +234,9 @@ def held_out(designed: smile.Config, places: Sequence[Place], limit: int | None)
     """Slices as they are tested, at even steps where there is a limit; None where there are none."""
     if limit is not None and 0 < limit < len(places):
         places = [places[i * len(places) // limit] for i in range(limit)]
-    return TwinFeed(places, 1, size=designed.size, window=designed.window) if places else None
+    if not places:
+        return None
+    return TwinFeed(places, 1, size=designed.size, window=designed.window, soft=designed.soft, spacing=designed.spacing)
 
 
 def measure(
@@ -268,9 +269,10 @@ def evaluate(
 def card(config: Config, division: Division, scores: Sequence[Score]) -> str:
     """The model card."""
     folders = " ".join(f"worlds/{Path(folder).name}" for folder in config.data.deeplesion)
-    window = config.model.window
+    window, spacing = config.model.window, config.model.spacing
     return CARD.format(
         arm=config.arm, size=config.model.size,
+        what="whole slices at" if spacing is None else f"squares, cut out of slices at {spacing:g} mm a pixel, of",
         window="values in [-1, 1]" if window is None else f"HU {window[0]:.0f} to {window[1]:.0f}",
         masked=f"{len(division.labelled):,}", masked_people=f"{division.patients('labelled'):,}",
         unmasked=f"{len(division.unlabelled):,}", unmasked_people=f"{division.patients('unlabelled'):,}",
@@ -286,7 +288,7 @@ CARD = """# The healthy twin (SMILE-style reconstruction)
 From a slice with a lesion the same slice without it, and where the lesion is. Of the paper only the abstract could be
 read: networks, losses and schedule are a stand-in, and no number here is the paper's. Arm: {arm}.
 
-- Reads single slices at {size} pixels, {window}, clipped beyond.
+- Reads {what} {size} pixels, {window}, clipped beyond.
 
 ## What it learned from
 {masked} masked slices of {masked_people} patients, {unmasked} unmasked ones of {unmasked_people} others, and {normal}

@@ -27,8 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from semeia.data.twin_feeds import SCALED, Tones
 from semeia.nn.ema import Ema
-from semeia.nn.twin_networks import PatchCritic, Segmentor, generator
+from semeia.nn.twin_networks import PASTES, PatchCritic, Segmentor, generator, strong
 from semeia.records import SemeiaError
 from semeia.task import Phase, Task
 
@@ -82,6 +83,11 @@ class Config:
     window: tuple[float, float] | None = (-1000.0, 500.0)
     """HU that become -1 and 1, clipped beyond; None for MR, whose formats give [-1, 1]. [default: own, lungs to bone;
     GVS takes -200 to 250 for livers]"""
+    soft: tuple[float, float] | None = None
+    """HU inside the window that are given more room, see ``data.twin_feeds.Tones``. [default: off]"""
+    spacing: float | None = None
+    """Millimetres a pixel of the squares that are cut out of slices around lesions; None for whole slices, shrunk to
+    ``size``. [default: whole, as spec]"""
     segmentor_widths: tuple[int, ...] = (32, 64, 128, 256, 256)
     """Channels of S by level. [default: spec section 4]"""
     generator_widths: tuple[int, ...] = (32, 64, 128)
@@ -132,8 +138,8 @@ class Config:
 
 
 SMALL = Config(
-    size=128, segmentor_widths=(8, 24, 48, 64), generator_widths=(12, 32, 64), generator_blocks=3,
-    critic_widths=(16, 32, 64), ramp=300,
+    size=96, soft=(-160.0, 240.0), spacing=1.4, segmentor_widths=(8, 24, 48, 64), generator_widths=(12, 32, 64),
+    generator_blocks=3, critic_widths=(16, 32, 64), ramp=300,
 )  # fmt: skip
 """For two cores. [default: own]"""
 
@@ -351,13 +357,6 @@ def adversarial_mask(v: Views) -> Tensor:
     return (_frozen(v.model.nets["mask_critic"], found) - 1).square().mean()
 
 
-def strong(image: Tensor, most: tuple[float, float, float]) -> Tensor:
-    """Images of another gain, offset and noise, drawn for each; ``(B, 1, H, W) -> (B, 1, H, W)``."""
-    gain, offset, noise = torch.rand(3, len(image), 1, 1, 1, device=image.device)
-    changed = image * (1 + most[0] * (2 * gain - 1)) + most[1] * (2 * offset - 1)
-    return (changed + most[2] * noise * torch.randn_like(image)).clamp(-1, 1)
-
-
 Loss = Callable[[Views], Tensor]
 GENERATE: tuple[Loss, ...] = (
     identity, heal, adversarial, reconstruction, normal_twin, normal_back, cycle, adversarial_normal,
@@ -533,16 +532,9 @@ class SMILE(Task):
         return self.nets["reconstructor"](twin, mask).float()
 
 
-def _pasted(image: Tensor, made: Tensor, mask: Tensor, dilation: int) -> Tensor:
-    """``(1 - M) x + M twin``, M the dilated mask."""
-    wide = F.max_pool2d(mask, 2 * dilation + 1, 1, dilation)
-    return (1 - wide) * image + wide * made
-
-
-PASTES: dict[bool, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
-    False: lambda image, made, mask, dilation: made,
-    True: _pasted,
-}
+def tones(config: Config) -> Tones:
+    """How HU become what the networks see."""
+    return Tones(config.window or SCALED, config.soft)
 
 
 def build(config: Config) -> SMILE:
@@ -580,8 +572,13 @@ def check(config: Config) -> None:
     if config.size < patch:
         raise SemeiaError(f"size: expected at least {patch} pixels for {len(config.critic_widths)} levels of the "
                           f"discriminator, found {config.size}")  # fmt: skip
-    if config.window is not None and not config.window[0] < config.window[1]:
+    low, high = config.window or SCALED
+    if not low < high:
         raise SemeiaError(f"window: expected a lower and a higher HU, found {config.window}")
+    if config.soft is not None and not low < config.soft[0] < config.soft[1] < high:
+        raise SemeiaError(f"soft: expected a lower and a higher HU inside {low:g} to {high:g}, found {config.soft}")
+    if config.spacing is not None and not config.spacing > 0:
+        raise SemeiaError(f"spacing: expected millimetres above 0, found {config.spacing}")
     for name in ("segmentor_widths", "generator_widths", "critic_widths"):
         if not (widths := getattr(config, name)) or min(widths) < 1:
             raise SemeiaError(f"{name}: expected channels of at least one level, found {widths}")
