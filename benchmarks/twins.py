@@ -42,8 +42,9 @@ from scipy import ndimage
 from semeia import checkpoint, parts
 from semeia.claims import _twin_study as study
 from semeia.claims import smile as claims
+from semeia.data.paired_slices import PairedSlices
 from semeia.data.slices import BODY, OPENING
-from semeia.data.twin_feeds import PairedSlices, TwinFeed, divided, slices_of
+from semeia.data.twin_feeds import Tones, TwinFeed, divided, slices_of
 from semeia.files import writable_folder, write_whole
 from semeia.ledger.claims import Metric, Setting
 from semeia.ledger.intervals import draws
@@ -80,9 +81,9 @@ def quality(weights: Sequence[str], data: Sequence[str], judge: str, limit: int 
     print(f"| twins | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|", sep="\n")
     made = [(name, study.maker_of(Path(name))) for name in weights]
     for name, model in made:
-        if model.config.window != judging.config.window:
-            raise SemeiaError(f"{judge}: expected a judge of the window {model.config.window} of {name}, found "
-                              f"{judging.config.window}")  # fmt: skip
+        for field in ("window", "soft", "spacing"):
+            if (wanted := getattr(model.config, field)) != (found := getattr(judging.config, field)):
+                raise SemeiaError(f"{judge}: expected a judge with the {field} {wanted} of {name}, found {found}")
         print(row(name, *seen_by(model, sets, limit), judging), flush=True)
     feed, normal = feeds_of(made[0][1].config, sets, limit)
     plain = study.point_of(normal, "copy")
@@ -90,7 +91,7 @@ def quality(weights: Sequence[str], data: Sequence[str], judge: str, limit: int 
         changed = study.point_of(normal, point if point == "blur" else "copy")
         seen = study.point_of(feed, point)
         healthy = replace(plain, twin=changed.twin)
-        print(row(words, seen, healthy, made[0][1].config.window, judging), flush=True)
+        print(row(words, seen, healthy, smile.tones(made[0][1].config), judging), flush=True)
     print(f"\n{len(feed.places)} slices of {len({*map(feed.patient, range(len(feed.places)))})} patients of the split "
           f"`test` and {len(normal.places)} normal ones, {feed.framing.size} pixels; 95 % intervals over patients"
           )  # fmt: skip
@@ -107,25 +108,23 @@ def feeds_of(config: smile.Config, sets: list[PairedSlices], limit: int | None) 
     return lesions, normal
 
 
-def seen_by(
-    model: smile.SMILE, sets: list[PairedSlices], limit: int | None
-) -> tuple[Read, Read, tuple[float, float] | None]:
-    """Slices with lesions and normal ones as a model reads them, and its window."""
+def seen_by(model: smile.SMILE, sets: list[PairedSlices], limit: int | None) -> tuple[Read, Read, Tones]:
+    """Slices with lesions and normal ones as a model reads them, and its tones."""
     lesions, normal = feeds_of(model.config, sets, limit)
-    return read(model, lesions), read(model, normal), model.config.window
+    return read(model, lesions), read(model, normal), smile.tones(model.config)
 
 
 def row(
     name: str,
     seen: Read,
     normal: Read,
-    window: tuple[float, float] | None,
+    tones: Tones,
     judge: lesion_segmentor.LesionSegmentor,
 ) -> str:
     """A line of the table."""
     people = seen.patients.tolist()
     patients = tuple(sorted(set(people)))
-    values = study.qualities(seen, window) | study.health(seen, judge)
+    values = study.qualities(seen, tones) | study.health(seen, judge)
     sums = {key: study.by_patient(value, people, patients) for key, value in values.items()}
     sums["dice"] = study.known([study.found_dice(seen, people)], patients)
     drawn = resampled(sums, draws(len(patients)))
@@ -220,7 +219,7 @@ def real(weights: str, out: str) -> None:
         mask = labels.slab(0, labels.shape[0] - 1) > 0
         for at in np.flatnonzero(mask.any((1, 2))).tolist():
             image = scan.slab(at, at)[0]
-            twins, likelihoods = maker.twins(image[None], window)
+            twins, likelihoods = maker.twins(image[None], window, scan.spacing[:2])
             print(told(f"{scan.own_slice(at)}", image, twins[0], likelihoods[0], mask[at]), flush=True)
             picture = drawn(image, twins[0], mask[at], window)
             with tempfile.SpooledTemporaryFile() as stream:
@@ -286,7 +285,9 @@ def cost(data: Sequence[str], steps: int, seeds: int) -> None:
         task = replace(base.task, data=base.data)
         plain, made = (segmenting(replace(task, arm=arm, smile=folder), sets, steps) for arm in study.TRIED)
     judge = segmenting(replace(base.judge, data=base.data), sets, steps)
-    reading = seconds(lambda: study.qualities(read(maker, part_of(feed, steps)), base.model.window)) / steps
+    part = recipe.held_out(base.model, feed.places[:steps], None)
+    assert part is not None
+    reading = seconds(lambda: study.qualities(read(maker, part), smile.tones(base.model))) / steps
     rest = (
         ("segmentors that try made-up lesions", seeds * tries * base.task.fit.steps * (plain + made)),
         ("the judge", base.judge.fit.steps * judge),
@@ -350,11 +351,6 @@ def seconds(work: Callable[[], object]) -> float:
     began = process_time()
     work()
     return process_time() - began
-
-
-def part_of(feed: TwinFeed, count: int) -> TwinFeed:
-    """The first slices of a feed."""
-    return TwinFeed(feed.places[:count], 1, size=feed.framing.size, window=feed.framing.windows[0])
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ import torch
 
 from semeia import checkpoint
 from semeia.data.formats.deeplesion import Finding, write_masks, write_series, write_table
-from semeia.data.twin_feeds import HEALTHY, TwinFeed, slices_of
+from semeia.data.paired_slices import HEALTHY
+from semeia.data.twin_feeds import TwinFeed, slices_of
 from semeia.lesion_sets import LesionData
 from semeia.nn.unet import UNet
 from semeia.recipes import lesion_segmentor

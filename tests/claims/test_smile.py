@@ -9,7 +9,8 @@ import pytest
 from semeia.claims import _twin_study as study
 from semeia.claims import smile as claims
 from semeia.data.formats.deeplesion import Finding, write_masks, write_series, write_table
-from semeia.data.twin_feeds import HEALTHY
+from semeia.data.paired_slices import HEALTHY
+from semeia.data.twin_feeds import Tones
 from semeia.ledger import running
 from semeia.ledger.claims import Setting
 from semeia.ledger.matching import check_arm
@@ -117,7 +118,7 @@ def seen(twin):
 
 def metric(read_, name):
     """A metric of a reading over all patients."""
-    values = study.qualities(read_, (-1000.0, 500.0))
+    values = study.qualities(read_, Tones((-1000.0, 500.0)))
     sums = {key: study.by_patient(value, list(read_.patients), ("a", "b")) for key, value in values.items()}
     return name.value(resampled(sums, np.ones((1, 2))))[0]
 
@@ -141,7 +142,7 @@ def test_points_are_where_they_belong(point, left, outside):
 
 
 def test_slices_without_a_twin_or_a_mask_do_not_count():
-    values = study.qualities(seen(lambda image, truth: image), None)
+    values = study.qualities(seen(lambda image, truth: image), Tones((-1.0, 1.0)))
     assert all(value[2].tolist() == [0, 0] for value in values.values())
     assert study.by_patient(values["identity"], ["b", "b", "a"], ("a", "b")).tolist() == [[0, 0], [2, 2]]
 

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from semeia import checkpoint
-from semeia.data.twin_feeds import PairedSlices, TwinFeed, slices_of
+from semeia.data.paired_slices import PairedSlices
+from semeia.data.twin_feeds import Tones, TwinFeed, slices_of
 from semeia.ledger.claims import Measured, Size
 from semeia.ledger.matching import counted, digest
 from semeia.metrics import twins
@@ -88,7 +89,7 @@ def measured(study: Study) -> Measured:
     weights = trained(study) if study.point == "trained" else None
     seen = point_of(feed, study.point) if weights is None else read(maker_of(weights), feed)
     judge = lesion_segmentor.load(judge_of(study))
-    values = qualities(seen, study.model.window) | health(seen, judge)
+    values = qualities(seen, smile.tones(study.model)) | health(seen, judge)
     sums = {name: by_patient(value, people, patients) for name, value in values.items()}
     if weights is not None:
         sums["dice"] = known([found_dice(seen, people)], patients)
@@ -143,14 +144,14 @@ def point_of(feed: TwinFeed, point: str) -> Read:
 # -- numbers of slices (N, 2): a value and how often it is known
 
 
-def qualities(seen: Read, window: tuple[float, float] | None) -> dict[str, np.ndarray]:
+def qualities(seen: Read, tones: Tones) -> dict[str, np.ndarray]:
     """Every metric in every region against the true twin, identity to the input, and what is left of the lesion."""
     columns = [*(f"{name}, {region}" for region in REGIONS for name in METRICS), "identity", "left"]
     table: dict[str, list[tuple[float, float]]] = {name: [] for name in columns}
     for image, mask, truth, twin, there, marked in zip(
         seen.image, seen.mask > 0, seen.truth, seen.twin, seen.known, seen.marked, strict=True
     ):
-        box, made, true = body(image, window), twin.astype(float), truth.astype(float)
+        box, made, true = body(image, tones), twin.astype(float), truth.astype(float)
         for region, where in zip(REGIONS, (box, box & mask, box & ~mask), strict=True):
             for name, metric in METRICS.items():
                 told = there and bool(where.any())
