@@ -56,7 +56,9 @@ def weights(tmp_path_factory):
     checkpoint.save(
         folder / "smile", system="smile", config=smile.TINY, state=smile.build(smile.TINY).state_dict(), card="# none"
     )
-    judge = lesion_segmentor.LesionSegmentor(lesion_segmentor.Network(size=SIDE, widths=(4, 8)))
+    judge = lesion_segmentor.LesionSegmentor(
+        lesion_segmentor.Network(size=SIDE, soft=None, spacing=None, widths=(4, 8))
+    )
     checkpoint.save(
         folder / "judge", system="lesion_segmentor", config=judge.config, state=judge.state_dict(), card="# none"
     )
@@ -108,7 +110,9 @@ def test_differences_inside_and_elsewhere_by_hand():
 
 
 def test_features_are_means_of_the_deepest_maps():
-    judge = lesion_segmentor.LesionSegmentor(lesion_segmentor.Network(size=SIDE, widths=(4, 8)))
+    judge = lesion_segmentor.LesionSegmentor(
+        lesion_segmentor.Network(size=SIDE, soft=None, spacing=None, widths=(4, 8))
+    )
     assert isinstance(judge.network, UNet)
     found = script().features(judge, np.zeros((10, SIDE, SIDE)))
     assert found.shape == (10, 8)
