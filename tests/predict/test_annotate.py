@@ -62,6 +62,8 @@ class Fake:
             colour = "black" if view.crop.mean() < 110 else "brown"
             smiling = "yes" if view.crop[..., 0].mean() > view.crop[..., 1].mean() else "no"
             labels = {"hair_colour": colour, "bushy_eyebrows": "yes", "smiling": smiling, "hat": "no", "beard": "no"}
+            if self.tells == "some":
+                labels["mask" if colour == "black" else "hat"] = labels.pop("hat")
             told.append(Opinion(GOOD.format(colour), labels))
         return told
 
@@ -130,6 +132,11 @@ def test_every_picture_is_accounted_for_and_every_format_holds_those_that_were_k
     assert all(Image.open(io.BytesIO(image)).size == (61, 61) for _, image in messages)
     assert len(list((out / "audit").glob("*.jpg"))) == 3
     assert json.loads((out / "report.json").read_text())["pictures"] == 16
+
+
+def test_faces_with_labels_are_counted_item_by_item_whoever_has_which(folder, tmp_path):
+    report = go(folder, tmp_path / "out", annotators=[Fake("some")])
+    assert report.labels == {"hair_colour": 12, "bushy_eyebrows": 12, "smiling": 12, "beard": 12, "hat": 6, "mask": 6}
 
 
 def test_a_run_that_is_killed_goes_on_without_loss_or_doubles(folder, tmp_path):

@@ -1,10 +1,13 @@
 """Annotation over Ray, on this machine."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+from semeia.predict import over_ray
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -35,3 +38,25 @@ def test_ray_makes_what_one_process_makes_and_tells_what_stopped_it(runs, tmp_pa
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
     with pytest.raises(runs.SemeiaError, match="endpoint is gone"):
         runs.go(place, tmp_path / "gone", spread=None, workers=1, annotators=[runs.Fake("gone")])
+
+
+@pytest.mark.parametrize(
+    ("address", "token", "mode", "then"),
+    [
+        ("auto", True, "", "token"),
+        ("auto", True, "disabled", "disabled"),
+        ("auto", False, "", None),
+        (None, True, "", None),
+    ],
+)
+def test_a_cluster_is_shown_the_token_that_it_asks_for(address, token, mode, then, tmp_path):
+    if token:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"HOME": str(tmp_path), "RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": ""}.items():
+            patch.setenv(name, value)
+        if not mode:
+            patch.delenv("RAY_AUTH_MODE")
+        over_ray.prepare(address)
+        assert os.environ.get("RAY_AUTH_MODE") == then

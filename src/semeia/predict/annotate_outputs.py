@@ -162,7 +162,7 @@ def finish(
             kept = row["status"] == KEPT and row["key"] not in twins
             statuses["near-duplicate" if row["key"] in twins else row["status"]] += 1
             problems.update(row["problems"])
-            labelled.update(json.loads(row["labels"]) if kept else ())
+            labelled.update(list(json.loads(row["labels"])) if kept else ())  # of a mapping values would be added up
             if row["error"] is not None and len(errors) < _MOST_ERRORS:
                 errors.append(row["error"])
     agreement = _agreement(shards, twins, outputs)

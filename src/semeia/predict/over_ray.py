@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from semeia.predict.annotate import Job, Work, Worker
@@ -26,7 +27,7 @@ def over_ray(jobs: Sequence[Job], work: Work, workers: int, address: str | None)
     Raises:
         SemeiaError: Ray is missing, or the cluster cannot be reached.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    prepare(address)
     try:
         ray: Any = import_module("ray")
         data: Any = import_module("ray.data")
@@ -53,6 +54,26 @@ def over_ray(jobs: Sequence[Job], work: Work, workers: int, address: str | None)
         if started:
             with suppress(Exception):
                 ray.shutdown()
+
+
+def prepare(address: str | None) -> None:
+    """Tell Ray by its environment variables, before it is imported, what it would get wrong by itself.
+
+    A cluster of ``ray start`` asks for the token of whoever started it where there was one, and any run on this machine
+    alone leaves one; but Ray shows it to a cluster only where it is told to. Clusters that ask for none do not mind.
+
+    Args:
+        address: Of a cluster; None: this machine.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is not None and has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def has_token() -> bool:
+    """Whether there is a token of Ray's where it looks for one."""
+    told = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return told or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _start(ray: Any, workers: int, address: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -82,15 +82,52 @@ def _unseeing(question: Question) -> Question:
 
 
 def unheld(found: Sequence[Question], config: Config) -> list[Question]:
-    """Questions that may be trained on: none asks for a held-out item, and under ``U`` no caption tells one."""
+    """Questions that may be trained on: none asks for a held-out item, and under ``U`` no caption tells one.
+
+    Under ``matched`` there are as many captions as under ``U`` with as many words each, so that the two differ in what
+    captions tell and not in how much is read.
+    """
     held = config.ask.held_out
-    strict = config.condition == "U"
-    kept = []
+    texts = [" ".join(turn.text for turn in question.turns) for question in found]
+    telling = {text for text in set(texts) if leaks(text, held)}  # half a million questions share few wordings
+    silent = [text not in telling for text in texts]
+    captions = [place for place, question in enumerate(found) if question.task in (CAPTION, ALT_TEXT)]
+    if config.condition == "C":
+        taken = set(captions)
+    elif config.condition == "U":
+        taken = {place for place in captions if silent[place]}
+    else:
+        taken = _matched(found, captions, silent)
+    told = set(captions)
+    return [q for place, q in enumerate(found) if (place in taken if place in told else silent[place])]
+
+
+def _matched(found: Sequence[Question], captions: Sequence[int], silent: Sequence[bool]) -> set[int]:
+    """Places of captions of any content, of each task and number of words as many as there are silent ones."""
+
+    def kind(place: int) -> tuple[str, int]:
+        return found[place].task, len(found[place].answer.split())
+
+    left = Counter(kind(place) for place in captions if silent[place])
+    taken = set()
+    for place in sorted(captions, key=lambda place: crc32(f"drawn {found[place].image}".encode())):
+        if left[kind(place)]:
+            left[kind(place)] -= 1
+            taken.add(place)
+    return taken
+
+
+def few(found: Sequence[Question], count: int) -> list[Question]:
+    """At most ``count`` questions, at even steps."""
+    return [] if not found else [found[i * len(found) // count] for i in range(min(count, len(found)))]
+
+
+def limited(found: Sequence[Question], limit: int | None) -> list[Question]:
+    """At most ``limit`` questions of each task, at even steps."""
+    by_task: dict[str, list[Question]] = defaultdict(list)
     for question in found:
-        told = question.task in (CAPTION, ALT_TEXT)
-        if (told and not strict) or not leaks(" ".join(turn.text for turn in question.turns), held):
-            kept.append(question)
-    return kept
+        by_task[question.task].append(question)
+    return [question for group in by_task.values() for question in few(group, limit or len(group))]
 
 
 def of_part(found: Sequence[Question], part: float) -> list[Question]:

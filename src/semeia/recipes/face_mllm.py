@@ -22,7 +22,6 @@ paper's own could not be read.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +40,7 @@ from semeia.answer_scores import (
     majority_answers,
     similarity_answers,
 )
+from semeia.data.formats.face_files import Faces
 from semeia.evaluate import Score, score_table
 from semeia.files import write_whole
 from semeia.language.models import (
@@ -65,7 +65,7 @@ from semeia.question_sets import (
     open_questions,
 )
 from semeia.recipes._cards import trained_by
-from semeia.recipes._face_mllm_stages import of_part, stage_questions, unheld
+from semeia.recipes._face_mllm_stages import few, limited, of_part, stage_questions, unheld
 from semeia.recipes.face_mae import load_prior
 from semeia.records import SemeiaError
 from semeia.systems.face_mllm import questions as asking
@@ -116,8 +116,9 @@ class Config:
     """What stage 2 learns from: questions on attributes, captions as answers, or both."""
     captions: Literal["detailed", "alt text"] = "detailed"
     """What stage 1 learns from; alt text says who, and of three pictures in ten says it of another."""
-    condition: Literal["C", "U"] = "C"
-    """``U`` drops captions that tell held-out items; ``C`` keeps them, as the paper's would be."""
+    condition: Literal["C", "U", "matched"] = "C"
+    """``U`` drops captions that tell held-out items; ``C`` keeps them, as the paper's would be; ``matched`` keeps some,
+    as many and as long as ``U`` does, whatever they tell."""
     part: float = 1.0
     """Part of the training pictures that is used; a smaller part lies in every larger one."""
     noise: float = 0.05
@@ -186,14 +187,24 @@ SCALES = {"smoke": smoke, "small": small, "paper": paper}
 # Training
 
 
-def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path:
+Opened = tuple[list[Question], dict[str, Faces]]
+"""What ``open_questions`` gives."""
+
+
+def train(config: Config, *, opened: Opened | None = None, resume: bool = True, progress: bool = True) -> Path:
     """Go through the stages, evaluate on the test split, and save ``config.fit.out / "checkpoint"``.
+
+    Args:
+        config: Of the training.
+        opened: Questions of ``config.data`` where they were opened before, which takes half a minute for a large world.
+        resume: Go on where an earlier run stopped.
+        progress: Show progress.
 
     Raises:
         SemeiaError: No data, a stage without questions, shares beyond one, or a language model that cannot be had.
     """
     _check_shares(config)
-    found, folders = open_questions(config.data, ask=config.ask, noise=config.noise)
+    found, folders = opened or open_questions(config.data, ask=config.ask, noise=config.noise)
     training = of_part(unheld(_split(found, "train"), config), config.part)
     pictures = Pictures(folders, size=config.model.image_size, margin=config.model.margin)
     model = new_model(config, found)
@@ -242,12 +253,12 @@ def run_stage(
     how = replace(
         config.fit, steps=steps, warmup=min(steps, max(1, round(0.03 * steps))), out=Path(config.fit.out) / stage
     )  # fmt: skip
-    few = _few(watched, config.validate)
-    asked = [question for question in few if is_closed(question)]
+    some = few(watched, config.validate)
+    asked = [question for question in some if is_closed(question)]
 
     def validate(task: FaceMLLM) -> dict[str, float]:
         if stage in ("language", "align"):
-            return {f"caption loss, {n}": v for n, v in caption_losses(task, few, pictures).items()}
+            return {f"caption loss, {n}": v for n, v in caption_losses(task, some, pictures).items()}
         scores = answer_table(answer_questions(task, asked, pictures, greedy=False)) if asked else []
         return {f"{s.task}/{s.metric}": s.value for s in scores if s.metric in ("accuracy", "mean absolute error")}
 
@@ -303,9 +314,9 @@ def new_model(config: Config, found: Sequence[Question]) -> FaceMLLM:
     if how.lm == TINY:
         wordings = (way.format(item.phrase) for item in ITEMS.values() for way in asking.ASKED[item.verb])
         texts = [how.system, "USER: ASSISTANT: Describe a face.", asking.YES_NO, " ".join(map(str, range(10)))]
-        tokenizer = word_tokenizer(
-            [*texts, *wordings, *(turn.text for question in found for turn in question.turns)]
-        )  # fmt: skip
+        # Each text once: half a million questions share a few thousand wordings.
+        spoken = dict.fromkeys(turn.text for question in found for turn in question.turns)
+        tokenizer = word_tokenizer(dict.fromkeys([*texts, *wordings, *spoken]))
         lm = _tiny(how, tokenizer)
     else:
         lm, tokenizer = open_lm(how.lm, dtype=how.lm_dtype)
@@ -427,18 +438,6 @@ def _split(found: Sequence[Question], split: str) -> list[Question]:
 
 def _some(found: Sequence[Question], task: str, count: int) -> list[Question]:
     return [question for question in found if question.task == task][:count]
-
-
-def _few(found: Sequence[Question], count: int) -> list[Question]:
-    return [] if not found else [found[i * len(found) // count] for i in range(min(count, len(found)))]
-
-
-def limited(found: Sequence[Question], limit: int | None) -> list[Question]:
-    """At most ``limit`` questions of each task, at even steps."""
-    by_task: dict[str, list[Question]] = defaultdict(list)
-    for question in found:
-        by_task[question.task].append(question)
-    return [question for group in by_task.values() for question in _few(group, limit or len(group))]
 
 
 def card(

@@ -298,11 +298,14 @@ _HIDDEN = re.compile(r"^[^.;,]{0,20}\b(?:not visible|hidden|cannot be seen|uncle
 _CLAUSE = re.compile(r"[.;:!?]")
 
 
+_BEFORE = r"(?<![\w-])"
+
+
 def pattern(word: str) -> str:
     """Regular expression of a word of the schema; what follows ``~`` must come, but may serve other words too."""
     head, _, tail = word.partition("~")
     ahead = rf"(?=(?:[\w-]+,? ){{0,2}}{re.escape(tail)}(?!\w))" if tail else r"(?!\w)"
-    return rf"(?<![\w-]){re.escape(head)}{ahead}"
+    return rf"{_BEFORE}{re.escape(head)}{ahead}"
 
 
 @lru_cache(maxsize=1)
@@ -348,5 +351,16 @@ def _denied(before: str) -> bool:
 def leaks(text: str, held_out: Sequence[str] = tuple(HELD_OUT)) -> list[str]:
     """Words of a text that give away items that are held out, in the order of the items."""
     low = text.lower()
-    words = [word for name in SCHEMA if name.name in barred(held_out) for word in name.words[YES]]
-    return [word for word in words if re.search(pattern(word), low)]
+    any_of_them, each = _telling(tuple(held_out))
+    if not any_of_them.search(low):  # as in nearly all of the many texts that this is asked of
+        return []
+    return [word for word, regex in each if regex.search(low)]
+
+
+@lru_cache(maxsize=64)
+def _telling(held_out: tuple[str, ...]) -> tuple[re.Pattern[str], tuple[tuple[str, re.Pattern[str]], ...]]:
+    """A pattern of all words that give held-out items away, and each of them with its own; no items, no words."""
+    words = [word for item in SCHEMA if item.name in barred(held_out) for word in item.words[YES]]
+    rest = "|".join(pattern(word).removeprefix(_BEFORE) for word in words)
+    whole = re.compile(rf"{_BEFORE}(?:{rest})" if words else r"(?!)")
+    return whole, tuple((word, re.compile(pattern(word))) for word in words)
