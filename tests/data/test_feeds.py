@@ -21,6 +21,7 @@ from semeia.data.feeds import (
     shares,
 )
 from semeia.data.formats.faces import FaceFolder, write_shard
+from semeia.data.orders import Curriculum, LearnedOrder, Plan
 from semeia.data.samples import Vocabulary
 from semeia.ops.faces import TEMPLATE, five_from_68, transform_points
 from semeia.records import FaceLabels, Pose, SemeiaError
@@ -244,3 +245,110 @@ def test_an_absent_split_is_named(folder):
 def test_expressions_that_the_vocabulary_lacks_are_named(tmp_path):
     with pytest.raises(SemeiaError, match=r"expected expressions among neutral, happiness, found Happy; spell them so"):
         feed(FaceSet(write(tmp_path, 4, expression="Happy")))
+
+
+# -- with an order
+
+
+class Listed:
+    """An order that is written down."""
+
+    def __init__(self, *batches):
+        self.batches = batches
+
+    def batch(self, step, /):
+        return self.batches[step]
+
+
+def test_an_order_decides_which_faces_stand_together(folder):
+    ordered = feed(FaceSet(folder), order=Listed([3, 1, 9, 0], [5, 3, 3, 8]))
+    for i, expected in enumerate(([3, 1, 9, 0], [5, 3, 3, 8])):
+        batch = ordered.batch(i)
+        assert numbers(batch) == batch["index"].tolist() == expected
+        assert batch["index"].dtype == torch.int64
+        assert batch["au_intensity"][:, 0].tolist() == [3.0 * (number < 5) for number in expected]
+
+
+def test_an_order_numbers_the_faces_of_the_split(folder):
+    tested = feed(FaceSet(folder, split="test"), batch_size=2, order=Listed([1, 0])).batch(0)
+    assert numbers(tested) == [11, 10]
+    assert tested["index"].tolist() == [1, 0]
+
+
+def test_each_rank_takes_whole_batches_of_an_order(folder):
+    order = Listed([0, 1], [2, 3], [4, 5], [6, 7])
+    ranks = feed(FaceSet(folder), batch_size=2, order=order)
+    assert [numbers(ranks.batch(i, rank, 2)) for i in range(2) for rank in range(2)] == list(order.batches)
+
+
+def test_an_ordered_sample_is_a_function_of_seed_step_and_place(folder):
+    order = Listed([4, 4, 4, 4], [4, 4, 4, 4])
+    first, again = (feed(FaceSet(folder), augmentation=Augmentation(), order=order) for _ in range(2))
+    expected = [first.batch(i) for i in range(2)]
+    for i in (1, 0):
+        assert same(pickle.loads(pickle.dumps(again)).batch(i), expected[i])
+    views = torch.cat([batch["image"] for batch in expected]).flatten(1)
+    assert len(views.unique(dim=0)) == 8
+    other = feed(FaceSet(folder), augmentation=Augmentation(), seed=6, order=order).batch(0)
+    assert not torch.equal(other["image"], expected[0]["image"])
+
+
+def test_a_learned_order_shows_each_face_once_an_epoch(folder):
+    order = LearnedOrder(10, batch_size=5, seed=1)
+    curriculum = Curriculum(order, Plan(criterion="loss"))
+    ordered = feed(FaceSet(folder), batch_size=5, order=order)
+    for epoch in range(3):
+        assert sorted(numbers(ordered.batch(2 * epoch)) + numbers(ordered.batch(2 * epoch + 1))) == list(range(10))
+        curriculum.begin(epoch + 1)
+
+
+# Numbers of batches, and their faces and turned rolls as the feed gave them before it knew of orders.
+UNORDERED = {
+    "shuffled": {
+        (0, 0, 1): ([5, 0, 1, 8], [8.368, 12.445, 1.09, 4.966]),
+        (3, 1, 2): ([9, 0, 9, 0], [6.605, 16.596, 15.254, -2.51]),
+    },
+    "balanced": {
+        (0, 0, 1): ([5, 4, 1, 0], [2.859, 5.856, -3.664, 7.439]),
+        (3, 1, 2): ([4, 4, 8, 4], [1.039, 6.919, 16.179, 13.118]),
+    },
+    "mixed": {
+        (0, 0, 1): ([5, 0, 1, 101], [8.368, 12.445, 1.09, 12.701]),
+        (3, 1, 2): ([6, 8, 4, 101], [10.661, 11.754, -3.945, -2.893]),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", UNORDERED)
+def test_without_an_order_batches_are_what_they_always_were(folder, tmp_path, kind):
+    sets = {
+        "shuffled": [FaceSet(folder)],
+        "balanced": [FaceSet(folder, balance="au")],
+        "mixed": [FaceSet(folder, share=3), FaceSet(write(tmp_path, 4, start=100))],
+    }[kind]
+    turned = feed(*sets, augmentation=replace(STILL, rotation=12.0), aligned=0.0)
+    for number, (shown, rolls) in UNORDERED[kind].items():
+        batch = turned.batch(*number)
+        assert numbers(batch) == shown
+        assert batch["pose"][:, 2].tolist() == pytest.approx(rolls, abs=1e-3)
+        assert "index" not in batch
+
+
+@pytest.mark.parametrize(("sets", "options", "said"), [
+    (2, {}, "a feed with an order: expected one set of faces, found 2; leave the others out"),
+    (1, {"balance": "au"}, "expected balance 'none', found 'au'; the order decides which faces are drawn"),
+])  # fmt: skip
+def test_an_order_of_what_it_cannot_number_is_refused(folder, sets, options, said):
+    with pytest.raises(SemeiaError, match=said):
+        feed(*[FaceSet(folder, **options)] * sets, order=Listed([0, 1, 2, 3]))
+
+
+@pytest.mark.parametrize(("batch", "said"), [
+    ([0, 1, 10, 2], r"batch 0 of the order: expected numbers from 0 to 9 of the faces of split 'train', found 10; make "
+                    "the order for 10 faces"),
+    ([0, -1, 3, 2], "found -1"),
+    ([0, 1, 2], "expected 4 faces, found 3; give the feed and its order the same batch size"),
+])  # fmt: skip
+def test_an_order_for_other_faces_is_named(folder, batch, said):
+    with pytest.raises(SemeiaError, match=said):
+        feed(FaceSet(folder), order=Listed(batch)).batch(0)

@@ -446,22 +446,6 @@ def test_two_processes_know_what_both_measured_and_resume(tmp_path):
 # -- the same order for faces
 
 
-class OrderedFaces(FaceFeed):
-    """FaceFeed takes no order yet: what it lacks is this."""
-
-    def __init__(self, *given, order, **named):
-        super().__init__(*given, **named)
-        self.order = order
-
-    def batch(self, index, rank=0, world=1):
-        numbers = self.order.batch(index * world + rank)
-        return super().batch(index, rank, world) | {"index": torch.tensor(numbers)}
-
-    def _row(self, number, position, rng):
-        step, place = divmod(position, self.places[0])
-        return int(self.indices[number][self.order.batch(step)[place]])
-
-
 def faces(folder, order, size):
     """Grey pictures, each lighter than the one before."""
 
@@ -473,7 +457,7 @@ def faces(folder, order, size):
             yield label, stream.getvalue(), None, {}
 
     write_shard(folder, "000", samples())
-    return OrderedFaces(
+    return FaceFeed(
         [FaceSet(FaceFolder(folder))], batch_size=2, image_size=size, vocabulary=WORDS, augmentation=STILL, order=order
     )
 

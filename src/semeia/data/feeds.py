@@ -12,6 +12,10 @@ A reader may divide its tasks between the views (``loose``); a sample is then la
 
 Faces without landmarks are served whole, the longer side filling the crop, with roll labelled as in an upright view.
 
+A feed of one set may take its batches from an order (``data.orders``); they then also hold
+
+    index       (B,)  int64, number of the face among those of the split
+
 Shapes      B images of a batch   N images of a split   S side of the crop
 """
 
@@ -23,10 +27,12 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from semeia.data.augment import Augmentation, develop, jittered, sample_jitter
 from semeia.data.formats.face_files import Faces
+from semeia.data.orders import BatchOrder
 from semeia.data.samples import (
     TASK_TARGETS,
     FaceTargets,
@@ -98,9 +104,12 @@ class FaceFeed:
         loose: Tasks (of ``data.samples.TASK_TARGETS``) that are read from upright views, the others from aligned ones;
             None labels both views for all.
         seed: Of all randomness.
+        order: Which faces of the one set stand together, in batches of ``batch_size``; each face once an epoch,
+            shuffled, where none is given. It numbers the faces of the split as ``indices_of`` gives them, from 0.
 
     Raises:
-        SemeiaError: A set has no faces in its split, or expressions none of which the vocabulary has.
+        SemeiaError: A set has no faces in its split, or expressions none of which the vocabulary has; an order is given
+            for several sets, or for one that is balanced.
     """
 
     def __init__(
@@ -115,9 +124,12 @@ class FaceFeed:
         margins: tuple[float, float] = (0.25, 0.35),
         loose: Collection[str] | None = None,
         seed: int = 0,
+        order: BatchOrder | None = None,
     ) -> None:
-        self.loose = loose
+        self.loose, self.order = loose, order
         self.sets = tuple(sets)
+        if order is not None:
+            _check_orderly(self.sets)
         self.places = shares(batch_size, [s.share for s in sets])
         self.image_size, self.vocabulary, self.augmentation = image_size, vocabulary, augmentation
         self.aligned, self.seed = aligned, seed
@@ -132,8 +144,20 @@ class FaceFeed:
         ]
 
     def batch(self, index: int, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
-        """Batch number ``index`` of one rank."""
-        return collate([self.sample(s, position) for s, position in self.positions(index, rank, world)])
+        """Batch number ``index`` of one rank.
+
+        Raises:
+            SemeiaError: The order gives no batch of faces of this split, or has not decided it yet.
+        """
+        if self.order is None:
+            return collate([self.sample(s, position) for s, position in self.positions(index, rank, world)])
+        step = index * world + rank
+        numbers = self._ordered(self.order, step)
+        samples = [
+            self._served(0, int(self.indices[0][number]), np.random.default_rng((self.seed, step, place)))
+            for place, number in enumerate(numbers)
+        ]
+        return collate(samples) | {"index": torch.tensor(numbers)}
 
     def positions(self, index: int, rank: int = 0, world: int = 1) -> list[tuple[int, int]]:
         """Which samples a batch holds: number of the set, and position in the endless sequence of that set."""
@@ -145,9 +169,12 @@ class FaceFeed:
 
     def sample(self, number: int, position: int) -> tuple[np.ndarray, FaceTargets]:
         """Sample at one position of the endless sequence of a set: crop (S, S, 3) uint8 and targets."""
-        folder = self.sets[number].folder
         rng = np.random.default_rng((self.seed, number, position))
-        row = self._row(number, position, rng)
+        return self._served(number, self._row(number, position, rng), rng)
+
+    def _served(self, number: int, row: int, rng: np.random.Generator) -> tuple[np.ndarray, FaceTargets]:
+        """A face of a set, by its row, as random numbers from ``rng`` show it."""
+        folder = self.sets[number].folder
         view: View = "aligned" if rng.random() < self.aligned else "upright"
         landmarks, image = landmarks_of(folder, row), folder.image(row)
         matrix = crop_matrix(landmarks, image, view=view, size=self.image_size, margin=self.margins[view])
@@ -169,6 +196,19 @@ class FaceFeed:
             return int(indices[np.searchsorted(bounds, rng.random() * bounds[-1], side="right")])
         epoch, place = divmod(position, len(indices))
         return int(indices[_order(len(indices), self.seed, number, epoch)[place]])
+
+    def _ordered(self, order: BatchOrder, step: int) -> list[int]:
+        """Numbers of the faces of a batch, counted over all ranks."""
+        numbers, size, count = [int(number) for number in order.batch(step)], self.places[0], len(self.indices[0])
+        where = f"{self.sets[0].folder.folder}: batch {step} of the order"
+        if len(numbers) != size:
+            raise SemeiaError(f"{where}: expected {size} faces, found {len(numbers)}; give the feed and its order the "
+                              "same batch size")  # fmt: skip
+        beyond = next((number for number in numbers if not 0 <= number < count), None)
+        if beyond is not None:
+            raise SemeiaError(f"{where}: expected numbers from 0 to {count - 1} of the faces of split "
+                              f"'{self.sets[0].split}', found {beyond}; make the order for {count} faces")  # fmt: skip
+        return numbers
 
 
 def evaluation_batches(
@@ -332,6 +372,16 @@ def _classes(folder: Faces, indices: np.ndarray, vocabulary: Vocabulary) -> list
 def _order(size: int, seed: int, number: int, epoch: int) -> np.ndarray:
     """Order of a set in one epoch; the odd word keeps it apart from the seeds of samples."""
     return np.random.default_rng((seed, number, epoch, 0x0DE5)).permutation(size)
+
+
+def _check_orderly(sets: Sequence[FaceSet]) -> None:
+    """An order numbers the faces of one set, and decides itself how often each is drawn."""
+    if len(sets) != 1:
+        raise SemeiaError(f"a feed with an order: expected one set of faces, found {len(sets)}; leave the others out, "
+                          "or train without an order")  # fmt: skip
+    if sets[0].balance != "none":
+        raise SemeiaError(f"{sets[0].folder.folder}: a feed with an order: expected balance 'none', found "
+                          f"'{sets[0].balance}'; the order decides which faces are drawn")  # fmt: skip
 
 
 def _check_names(folder: Faces, indices: np.ndarray, vocabulary: Vocabulary) -> None:

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -113,6 +113,14 @@ def hard_weights(hardness: np.ndarray) -> np.ndarray:
 
 
 # -- from the training to the feed
+
+
+class BatchOrder(Protocol):
+    """Which samples stand together in a batch."""
+
+    def batch(self, step: int, /) -> Sequence[int]:
+        """Numbers of the samples of batch ``step``, counted from 0 over the whole training and all ranks."""
+        ...
 
 
 class LearnedOrder:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ import torch
 from semeia.data.formats.deeplesion import PADDING, DeepLesion, KeySlice
 from semeia.data.formats.slice_files import Series
 from semeia.data.lesion_masks import masks_of
+from semeia.data.orders import BatchOrder
 from semeia.data.slices import BODY, WIDE, Framing, Movement, Window, load_slices, moved_boxes, moved_points, warped
 from semeia.files import writable_folder, write_whole
 from semeia.records import SemeiaError
@@ -36,14 +37,6 @@ INNER = 0.15
 
 SMALLEST_BOX = 2.0
 """Pixels along x and y; what is left of a lesion below that is no box any more."""
-
-
-class BatchOrder(Protocol):
-    """Which samples stand together in a batch."""
-
-    def batch(self, step: int, /) -> Sequence[int]:
-        """Numbers of the samples of batch ``step``, counted from 0 over the whole training and all ranks."""
-        ...
 
 
 class ShuffledOrder:
