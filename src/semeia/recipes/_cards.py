@@ -13,9 +13,12 @@ from semeia.face_sets import data_flags
 PLACES = ("init", "prior", "au", "cnn_weights")
 """Fields that name a checkpoint: the last two parts of a path say which."""
 
+ASIDE = ("fit.out", "fit.log_every", "fit.eval_every", "fit.save_every", "cache", "workers", "validate")
+"""Fields that no weights depend on."""
+
 
 def trained_by(config: Any, *, system: str, small: Any, data: str | None = None) -> str:
-    """The command that trains these weights from the scale ``small``: the data, and every field that differs.
+    """The command that trains these weights from the scale ``small``: the data, and fields that differ and matter.
 
     Args:
         config: Of the training.
@@ -27,7 +30,7 @@ def trained_by(config: Any, *, system: str, small: Any, data: str | None = None)
     flags = {
         name: value
         for name, value in flat(config).items()
-        if value != usual[name] and not name.startswith("data.") and name != "fit.out"
+        if value != usual[name] and not name.startswith("data.") and name not in ASIDE
     }
     for name in set(PLACES) & flags.keys():
         flags[name] = "/".join(Path(flags[name]).parts[-2:])
