@@ -138,15 +138,15 @@ def as_dicom(folder: Path, hu: np.ndarray, affine: np.ndarray) -> Path:
     """The same as one file a slice, as scanners write them."""
     folder.mkdir()
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
-    series = pydicom.uid.generate_uid()
+    study, series, frame = (pydicom.uid.generate_uid() for _ in range(3))
     for k, pixels in enumerate(hu):
         ds = Dataset()
         ds.file_meta = FileMetaDataset()
         ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CTImageStorage
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(f"{series}.{k + 1}")
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         ds.Modality, ds.ImageType, ds.InstanceNumber = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"], k + 1
-        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = f"{series}.0", series, f"{series}.9"
+        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study, series, frame
         ds.PatientName, ds.PatientID = "Nobody", "0"
         ds.ImagePositionPatient = [f"{v:.10g}" for v in affine[:3] @ [0, 0, k, 1]]
         ds.ImageOrientationPatient = [f"{v:.10g}" for v in np.r_[affine[:3, 0] / x, affine[:3, 1] / y]]
