@@ -184,6 +184,17 @@ def test_a_cut_out_square_holds_a_lesion_anywhere_in_it_or_any_point_of_the_body
     assert 0 < np.mean(held) < 0.8
 
 
+def test_bones_become_denser_and_soft_tissue_stays(data):
+    plain, dense = (
+        feed(data, windows=((-1024.0, 3071.0),), augmentation=replace(STILL, bone=bone)).batch(0)["image"] * 4095 - 1024
+        for bone in ((1.0, 1.0), (1.5, 1.5))
+    )
+    bone = plain > 200
+    assert 0 < bone.float().mean() < 0.5
+    torch.testing.assert_close(dense[~bone], plain[~bone])
+    torch.testing.assert_close(dense[bone], 200 + 1.5 * (plain[bone] - 200), atol=0.1, rtol=0)
+
+
 def test_a_square_larger_than_the_image_is_padded(data):
     batch = feed(data, augmentation=replace(STILL, crop=96, p_lesion=1.0)).batch(0)
     assert batch["image"].shape == (4, 3, 96, 96)

@@ -242,8 +242,8 @@ def base(setting: Setting) -> Study:
         test = 8
     elif setting.scale == "small":
         own = replace(
-            own, model=narrow(own.model), batch_size=BATCH, segmentor_steps=SEGMENT, labelled_steps=LABELLED,
-            generator_rate=RATE, validate=40,
+            own, model=narrow(own.model), batch_size=BATCH, segmentor_steps=SEGMENT, segmentor_batch=BATCH,
+            labelled_steps=LABELLED, generator_rate=RATE, validate=40,
             fit=replace(own.fit, steps=STEPS, warmup=10, eval_every=STEPS, save_every=200, ema=None),
         )  # fmt: skip
         share, test = SHARE, TEST

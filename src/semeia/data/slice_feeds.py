@@ -35,6 +35,9 @@ from semeia.records import SemeiaError
 INNER = 0.15
 """Part of a cut-out square along each border in which no lesion's middle is placed."""
 
+SOFT_END = 200.0
+"""HU up to which there is soft tissue."""
+
 SMALLEST_BOX = 2.0
 """Pixels along x and y; what is left of a lesion below that is no box any more."""
 
@@ -93,6 +96,8 @@ class SliceAugmentation:
     """Largest change of brightness either way, HU."""
     noise: float = 20.0
     """Largest standard deviation of noise, HU."""
+    bone: tuple[float, float] = (1.0, 1.0)
+    """Least and largest factor of what HU are above ``SOFT_END``: bones are more and less dense."""
     crop: int | None = None
     """Side in pixels of a square that is cut out of the image; None: the whole image."""
     p_lesion: float = 0.75
@@ -335,9 +340,13 @@ def _z_shift(key: KeySlice, how: SliceAugmentation, rng: np.random.Generator) ->
 
 def _developed(image: np.ndarray, how: SliceAugmentation, hu: Window, rng: np.random.Generator) -> np.ndarray:
     """An image (S, side, side) of 0 to 1 over ``hu``, in another light and with noise."""
+    width = hu[1] - hu[0]
+    if how.bone != (1.0, 1.0):
+        start = np.float32((SOFT_END - hu[0]) / width)
+        factor = np.float32(np.exp(rng.uniform(*np.log(how.bone))))
+        image = np.where(image > start, start + factor * (image - start), image)
     if rng.random() >= how.p_intensity:
         return image
-    width = hu[1] - hu[0]
     gain, offset, noise = (
         rng.uniform(-how.gain, how.gain),
         rng.uniform(-how.offset, how.offset),

@@ -66,9 +66,11 @@ class Config:
     """How images are moved in training."""
     batch_size: int = 4
     """Images of a phase, step and process."""
-    segmentor_steps: int = 400
+    segmentor_steps: int = 3_000
     """Of the first stage: S on masks."""
-    labelled_steps: int = 400
+    segmentor_batch: int = 16
+    """Images a step and process of the first stage."""
+    labelled_steps: int = 600
     """Of the second: G, R and D on masked images. ``fit.steps`` are those of the third."""
     segmentor_rate: float = 1e-3
     """Adam's, of S; a cosine leads to zero in each stage."""
@@ -90,14 +92,22 @@ def smoke() -> Config:
     """A tiny model for a few steps: everything runs, nothing is learned."""
     how = Fit(steps=4, warmup=1, log_every=2, eval_every=4, save_every=2, ema=0.9)
     return Config(
-        model=smile.TINY, batch_size=2, segmentor_steps=2, labelled_steps=2, validate=4, test=6, rounds=20, fit=how
+        model=smile.TINY,
+        batch_size=2,
+        segmentor_steps=2,
+        segmentor_batch=2,
+        labelled_steps=2,
+        validate=4,
+        test=6,
+        rounds=20,
+        fit=how,
     )
 
 
 def small() -> Config:
     """Two cores: squares of 96 pixels around lesions."""
     how = Fit(steps=1_000, warmup=20, log_every=20, eval_every=250, save_every=100, ema=0.995)
-    return Config(fit=how)
+    return Config(workers=1, fit=how)
 
 
 def paper() -> Config:
@@ -141,8 +151,9 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     steps = {"segmentor": config.segmentor_steps, "labelled": config.labelled_steps, "both": config.fit.steps}
     for number, stage in enumerate(get_args(smile.Stage)):
         model.enter(stage)
+        sized = replace(config, batch_size=config.segmentor_batch) if stage == "segmentor" else config
         result = fit(
-            model, feeds_of(config, designed, division, seed=config.fit.seed + number), optimizers_of(model, config),
+            model, feeds_of(sized, designed, division, seed=config.fit.seed + number), optimizers_of(model, config),
             staged(config.fit, stage, steps[stage], number), evaluate=validate if watched else None,
             resume=resume, progress=progress, workers=config.workers,
         )  # fmt: skip
@@ -278,7 +289,7 @@ def card(config: Config, division: Division, scores: Sequence[Score]) -> str:
         unmasked=f"{len(division.unlabelled):,}", unmasked_people=f"{division.patients('unlabelled'):,}",
         normal=f"{len(division.normal):,}", normal_people=f"{division.patients('normal'):,}",
         steps=f"{config.segmentor_steps:,}, {config.labelled_steps:,} and {config.fit.steps:,}",
-        batch=config.batch_size, seed=config.fit.seed,
+        first=config.segmentor_batch, batch=config.batch_size, seed=config.fit.seed,
         command=trained_by(config, system="smile", small=small(), data=f"--data {folders}"),
         table=score_table(scores) if scores else "Nothing: the data have no test split.",
     )  # fmt: skip
@@ -293,7 +304,7 @@ read: networks, losses and schedule are a stand-in, and no number here is the pa
 ## What it learned from
 {masked} masked slices of {masked_people} patients, {unmasked} unmasked ones of {unmasked_people} others, and {normal}
 normal ones of {normal_people} more. True twins of slices with lesions were never seen. {steps} steps of the three
-stages, {batch} images a phase, seed {seed}.
+stages, {first} images a step in the first and {batch} a phase in the others, seed {seed}.
 
 ```
 {command}

@@ -49,7 +49,7 @@ def small() -> Config:
         trunk_narrow_norm="batch", anchor_count=128, region_count=16, proposals_before=(200, 600),
         proposals_after=(60, 100),
     )  # fmt: skip
-    augmentation = SliceAugmentation(scale=0.3, p_z_flip=0.5, crop=128)
+    augmentation = SliceAugmentation(scale=0.3, p_z_flip=0.5, bone=(0.8, 2.5), crop=128)
     return Config(model=model, augmentation=augmentation, batch_size=16, fit=how)
 
 
