@@ -3,6 +3,7 @@
     python benchmarks/chest_ct.py find [--weights uld]     is the known tumour found, and at how many boxes a slice
     python benchmarks/chest_ct.py formats                  the same scan as DICOM folder, ZIP, NIfTI and NRRD
     python benchmarks/chest_ct.py cost                     seconds by stage, and memory on 600 slices
+    python benchmarks/chest_ct.py bones --data worlds/slabs     how dense bones are, beside those of a CT world
 
 One scan with one tumour says that nothing is broken between a hospital's file and the boxes. It is no measure of how
 often lesions in people are found.
@@ -31,6 +32,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from semeia import parts
+from semeia.data.formats import deeplesion
 from semeia.media.volumes import open_volume
 from semeia.ops.boxes import iou
 from semeia.predict.lesions import LesionFinder
@@ -40,6 +42,10 @@ ENOUGH = 0.3
 """IoU from which a box is said to have found the tumour."""
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Boxes a slice, over the whole scan."""
+DENSER = (50, 10, 1, 0.1)
+"""Percent of the pixels."""
+KEYS = 300
+"""Key slices of a world that are looked at."""
 LONG = 600
 """Slices of the scan that memory is measured on."""
 
@@ -193,6 +199,20 @@ def cost() -> None:
           f"{hu.shape[1]} x {hu.shape[2]}, which are {many.nbytes / 2**20:.0f} MiB as stored")  # fmt: skip
 
 
+def bones(folder: str) -> None:
+    """Print how dense what is above 150 HU is, in the scan and in key slices of a world."""
+    keys = deeplesion.read(folder).keys
+    chosen = [keys[i * len(keys) // KEYS] for i in range(KEYS)]
+    with open_volume(parts.fetch("chest-ct")) as scan:
+        real = [scan.slab(z, z)[0] for z in range(scan.shape[0])]
+    world = [key.series.read(key.slice) for key in chosen]
+    print(f"| above 150 HU, mean of slices | {' | '.join(f'{q} %' for q in DENSER)} are denser than |")
+    print("|---" * (len(DENSER) + 1) + "|")
+    for name, slices in (("the scan", real), (f"{KEYS} key slices of {folder}", world)):
+        dense = [np.percentile(hu[hu > 150], [100 - q for q in DENSER]) for hu in slices if (hu > 150).any()]
+        print(f"| {name} | {' | '.join(f'{value:.0f}' for value in np.mean(dense, 0))} |")
+
+
 def memory(scan: Path, folder: Path) -> float:
     """Largest resident memory of a process that reads a scan, MiB."""
     code = (
@@ -222,11 +242,14 @@ def timed(of: Any, name: str, stage: str, spent: dict[str, float]) -> None:
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("find", "formats", "cost"))
+    parser.add_argument("what", choices=("find", "formats", "cost", "bones"))
     parser.add_argument("--weights", nargs="+", default=["uld"], help="of find: bundled names or checkpoint folders")
+    parser.add_argument("--data", default="worlds/slabs", help="of bones: a CT world")
     args = parser.parse_args()
     if args.what == "find":
         find(args.weights)
+    elif args.what == "bones":
+        bones(args.data)
     else:
         {"formats": formats, "cost": cost}[args.what]()
 
