@@ -119,6 +119,22 @@ def test_a_training_that_was_stopped_ends_like_one_that_was_not(trained, folder,
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_localiser_that_was_trained_alone_leads_to_the_same_model(trained, folder, tmp_path):
+    alone = recipe.train_segmentor(config(folder, tmp_path / "alone"), progress=False)
+    later = config(folder, tmp_path / "later", segmentor=str(alone))
+    whole, divided_ = weights(trained), weights(recipe.train(later, progress=False))
+    assert not (tmp_path / "later" / "0-segmentor").exists()
+    assert all(torch.equal(whole[name], divided_[name]) for name in whole)
+    assert "--segmentor alone/segmentor" in (tmp_path / "later" / "checkpoint" / "card.md").read_text()
+
+
+def test_a_localiser_of_another_make_is_refused(folder, tmp_path):
+    alone = recipe.train_segmentor(config(folder, tmp_path / "alone"), progress=False)
+    other = config(folder, tmp_path / "later", segmentor=str(alone))
+    with pytest.raises(SemeiaError, match=r"segmentor: expected a localiser of segmentor_widths \(8, 8\), found"):
+        recipe.train(replace(other, model=replace(other.model, segmentor_widths=(8, 8))), progress=False)
+
+
 @pytest.mark.parametrize("arm", ["gvs", "xia", "cyclegan"])
 def test_baselines_train_and_are_measured_alike(folder, tmp_path, arm):
     tiny = config(folder, tmp_path, arm=arm, rounds=0)

@@ -10,7 +10,7 @@ from typing import Any
 from semeia.configurations import flat
 from semeia.face_sets import data_flags
 
-PLACES = ("init", "prior", "au", "cnn_weights")
+PLACES = ("init", "prior", "au", "cnn_weights", "segmentor")
 """Fields that name a checkpoint: the last two parts of a path say which."""
 
 ASIDE = ("fit.out", "fit.log_every", "fit.eval_every", "fit.save_every", "cache", "workers", "validate")

@@ -66,6 +66,8 @@ class Config:
     """How images are moved in training."""
     batch_size: int = 4
     """Images of a phase, step and process."""
+    segmentor: str | None = None
+    """Bundled weights by name, or a checkpoint folder, whose localiser is taken; the first stage is left out then."""
     segmentor_steps: int = 3_000
     """Of the first stage: S on masks."""
     segmentor_batch: int = 16
@@ -137,28 +139,14 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     division = divided(sets, labelled=config.masked, healthy=config.healthy, seed=config.share_seed)
     designed = model_of(config, division)
     torch.manual_seed(config.fit.seed)
-    model = smile.build(designed)
-    watched = held_out(designed, slices_of(sets, "val"), config.validate)
-    out = Path(config.fit.out)
-
-    def validate(task: smile.SMILE) -> dict[str, float]:
-        assert watched is not None
-        dice = found_dice(task, watched)
-        # The average of the weights is asked, the weights themselves go by the answer.
-        model.trust(dice)
-        return {"dice": dice, "left inside": left_inside(task, watched)}
-
-    steps = {"segmentor": config.segmentor_steps, "labelled": config.labelled_steps, "both": config.fit.steps}
-    for number, stage in enumerate(get_args(smile.Stage)):
-        model.enter(stage)
-        sized = replace(config, batch_size=config.segmentor_batch) if stage == "segmentor" else config
-        result = fit(
-            model, feeds_of(sized, designed, division, seed=config.fit.seed + number), optimizers_of(model, config),
-            staged(config.fit, stage, steps[stage], number), evaluate=validate if watched else None,
-            resume=resume, progress=progress, workers=config.workers,
-        )  # fmt: skip
-        # A fit ends with averaged weights and the answer that they had last kept.
-        model.trust(result.get("dice", 0.0))
+    model, out = smile.build(designed), Path(config.fit.out)
+    stages = Stages(config, designed, division, sets, resume=resume, progress=progress)
+    if config.segmentor is None:
+        stages.go(model, "segmentor")
+    else:
+        take_segmentor(model, config.segmentor)
+    for stage in ("labelled", "both"):
+        stages.go(model, stage)
     if not PartialState().is_main_process:
         return out / "checkpoint"
     scores = measure(model, sets, split="test", limit=config.test, rounds=config.rounds)
@@ -168,6 +156,83 @@ def train(config: Config, *, resume: bool = True, progress: bool = True) -> Path
     )  # fmt: skip
     write_whole(out / "scores.json", json.dumps([score.as_dict() for score in scores], indent=1).encode())
     return out / "checkpoint"
+
+
+def train_segmentor(config: Config, *, resume: bool = True, progress: bool = True) -> Path:
+    """Go through the first stage alone, and save ``config.fit.out / "segmentor"``, which ``segmentor`` may name.
+
+    Raises:
+        SemeiaError: As of ``train``.
+    """
+    sets = open_slices(config.data)
+    division = divided(sets, labelled=config.masked, healthy=config.healthy, seed=config.share_seed)
+    designed, out = model_of(config, division), Path(config.fit.out) / "segmentor"
+    torch.manual_seed(config.fit.seed)
+    model = smile.build(designed)
+    Stages(config, designed, division, sets, resume=resume, progress=progress).go(model, "segmentor")
+    if PartialState().is_main_process:
+        card_ = "# A localiser\nThe first stage of a training of SMILE, made to be gone on from."
+        checkpoint.save(out, system="smile", config=designed, state=model.state_dict(), card=card_, half=False)
+    return out
+
+
+def take_segmentor(model: smile.SMILE, weights: str | Path) -> None:
+    """Give a model the localiser of other weights.
+
+    Raises:
+        SemeiaError: The weights do not exist, or their localiser is another one or sees images otherwise.
+    """
+    other, name = checkpoint.load(weights, system="smile", kind=smile.Config, build=smile.build)
+    for each in ("segmentor_widths", "size", "window", "soft", "spacing"):
+        if (wanted := getattr(model.config, each)) != (found := getattr(other.config, each)):
+            raise SemeiaError(f"{name}: expected a localiser of {each} {wanted}, found {found}; name another one, or "
+                              f"set --model.{each}")  # fmt: skip
+    model.nets["segmentor"].load_state_dict(other.nets["segmentor"].state_dict())
+    model.trust(float(other.found_dice))
+
+
+class Stages:
+    """The stages of a training, each a fit of its own.
+
+    Args:
+        config: Of the training.
+        designed: Of its model.
+        division: Patients.
+        sets: Data, of which ``val`` is watched.
+        resume: Go on where an earlier run stopped.
+        progress: Show progress.
+    """
+
+    def __init__(
+        self, config: Config, designed: smile.Config, division: Division, sets: Sequence[PairedSlices], *, resume: bool,
+        progress: bool,
+    ) -> None:  # fmt: skip
+        self.config, self.designed, self.division = config, designed, division
+        self.watched = held_out(designed, slices_of(sets, "val"), config.validate)
+        self.resume, self.progress = resume, progress
+
+    def go(self, model: smile.SMILE, stage: smile.Stage) -> None:
+        """Through one stage."""
+        config, number = self.config, get_args(smile.Stage).index(stage)
+        steps = {"segmentor": config.segmentor_steps, "labelled": config.labelled_steps, "both": config.fit.steps}
+        model.enter(stage)
+        sized = replace(config, batch_size=config.segmentor_batch) if stage == "segmentor" else config
+
+        def validate(task: smile.SMILE) -> dict[str, float]:
+            assert self.watched is not None
+            dice = found_dice(task, self.watched)
+            # The average of the weights is asked, the weights themselves go by the answer.
+            model.trust(dice)
+            return {"dice": dice, "left inside": left_inside(task, self.watched)}
+
+        result = fit(
+            model, feeds_of(sized, self.designed, self.division, seed=config.fit.seed + number),
+            optimizers_of(model, config), staged(config.fit, stage, steps[stage], number),
+            evaluate=validate if self.watched else None, resume=self.resume, progress=self.progress,
+            workers=config.workers,
+        )  # fmt: skip
+        # A fit ends with averaged weights and the answer that they had last kept.
+        model.trust(result.get("dice", 0.0))
 
 
 def staged(how: Fit, stage: str, steps: int, number: int) -> Fit:
