@@ -267,15 +267,16 @@ def cost(data: Sequence[str], steps: int, seeds: int) -> None:
     torch.set_num_threads(1)
     base = claims.base(Setting("small", 0, tuple(data), Path("runs/none")))
     sets = recipe.open_slices(base.data)
-    lengths = (base.segmentor_steps, base.labelled_steps, base.fit.steps)
-    print("| arm | S | masked | all | a training |", "|---|---|---|---|---|", sep="\n")
-    total = 0.0
+    lengths = (0, base.labelled_steps, base.fit.steps)
+    print("| arm | S | masked | all | a training after S |", "|---|---|---|---|---|", sep="\n")
+    total, first = 0.0, {}
     for arm in claims.ARMS:
         config = arm.make(base)
         if config.point == "trained":
             each = stages(config, sets, steps)
             whole = float(np.dot(each, lengths))
             total += seeds * whole
+            first[config.masked] = each[0] * base.segmentor_steps * base.segmentor_batch / base.batch_size
             print(f"| {arm.name} | {' | '.join(f'{value:.3f}' for value in each)} | {whole:.0f} |", flush=True)
     tries = sum(arm.make(base).makes for arm in claims.ARMS)
     feed = study.test_of(base, sets)
@@ -289,6 +290,7 @@ def cost(data: Sequence[str], steps: int, seeds: int) -> None:
     assert part is not None
     reading = seconds(lambda: study.qualities(read(maker, part), smile.tones(base.model))) / steps
     rest = (
+        ("localisers, one for each share of masks", seeds * sum(first.values())),
         ("segmentors that try made-up lesions", seeds * tries * base.task.fit.steps * (plain + made)),
         ("the judge", base.judge.fit.steps * judge),
         ("reading the test", seeds * (len(claims.ARMS) + 2 * tries) * len(feed.places) * reading),

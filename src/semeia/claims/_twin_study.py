@@ -101,7 +101,17 @@ def measured(study: Study) -> Measured:
 def trained(study: Study) -> Path:
     """The checkpoint of an arm; the recipe's own tables are kept short."""
     own = {each.name: getattr(study, each.name) for each in fields(recipe.Config)}
-    return recipe.train(replace(recipe.Config(**own), test=2, rounds=0), progress=False)
+    config = replace(recipe.Config(**own), test=2, rounds=0)
+    return recipe.train(replace(config, segmentor=str(segmentor_of(config))), progress=False)
+
+
+def segmentor_of(config: recipe.Config) -> Path:
+    """The localiser that all arms of a seed and a share of masks go on from; it is trained where there is none."""
+    plain = replace(config, arm="smile")
+    folder = Path(config.fit.out).parent / f"segmentor-{config.fit.seed}-{digest(plain)}"
+    if (folder / "segmentor").is_dir():
+        return folder / "segmentor"
+    return recipe.train_segmentor(replace(plain, fit=replace(plain.fit, out=str(folder))), progress=False)
 
 
 def maker_of(weights: Path) -> smile.SMILE:

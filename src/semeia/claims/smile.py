@@ -12,9 +12,10 @@ the specification. Metrics and margins were written down before anything was run
     true twin                               the best that can be had; says what the judge makes of it
 
 All arms take the same number of steps of each optimiser, whatever their share of masks (but for CycleGAN's localiser,
-which learns nothing from images without masks), and one seed has the same masked, unmasked and healthy patients in all
-of them. The augmentation task is a part of the row of an arm: two
-segmentors, on real slices alone and with lesions that the arm paints into normal slices.
+which learns nothing from images without masks), and one seed has the same masked, unmasked and healthy patients in
+all of them. Arms of a seed and a share of masks go on from one localiser, which the first stage makes. The
+augmentation task is a part of the row of an arm: two segmentors, on real slices alone and with lesions that the arm
+paints into normal slices.
 
 Left out, so that the scale ``small`` takes about 75 minutes on one core: the baselines at 10 and 50 %; SMILE less one
 loss (``--arm "without heal"`` and so on, of the recipe); true masks in place of found ones; segmentors without classic
@@ -35,9 +36,9 @@ from semeia.ledger.claims import Arm, Claim, Ledger, Measured, Metric, Setting, 
 if TYPE_CHECKING:
     from semeia.claims._twin_study import Study
 
-SIDE, BATCH = 96, 2
-"""Pixels and images of a phase at the scale ``small``."""
-SEGMENT, LABELLED, STEPS = 300, 80, 75
+SIDE, BATCH, FIRST = 96, 2, 8
+"""Pixels, images of a phase, and images of a step of the first stage at the scale ``small``."""
+SEGMENT, LABELLED, STEPS = 600, 100, 100
 """Steps of the three stages at the scale ``small``."""
 TRIAL, JUDGE = 250, 800
 """Steps of a segmentor that tries made-up lesions, of 4 images, and of the judge, of 8, at the scale ``small``."""
@@ -242,7 +243,7 @@ def base(setting: Setting) -> Study:
         test = 8
     elif setting.scale == "small":
         own = replace(
-            own, model=narrow(own.model), batch_size=BATCH, segmentor_steps=SEGMENT, segmentor_batch=BATCH,
+            own, model=narrow(own.model), batch_size=BATCH, segmentor_steps=SEGMENT, segmentor_batch=FIRST,
             labelled_steps=LABELLED, generator_rate=RATE, validate=40,
             fit=replace(own.fit, steps=STEPS, warmup=10, eval_every=STEPS, save_every=200, ema=None),
         )  # fmt: skip
@@ -293,16 +294,17 @@ LEDGER = Ledger(
     free=("arm", "masked", "makes", "point"),
     shown=(WHOLE, INSIDE, SSIM_INSIDE, OUTSIDE, SSIM_OUTSIDE, LEFT, IDENTITY, HEALTH, FOUND, PLAIN, HELPED),
     about=f"""Only the abstract could be read: this is a reconstruction, and no number is the paper's. Trained and
-tested on the CT world (`semeia make slabs worlds/slabs --count 6300 --seed 1`): rendered slabs, not patients, whose
-true twins are known. At scale `small` {100 * SHARE:g} % of its training patients are read, a quarter of them healthy;
-who is healthy and who has masks is drawn anew for each seed, alike for all arms. Images have {SIDE} pixels a side. All
-arms take {SEGMENT} steps of S, {LABELLED} on masked images and {STEPS} on all, of {BATCH} images a phase, and {TEST}
-slices of `test` are read. **That is little**: arms that draw images anew (Xia, CycleGAN) begin further from the input
-than those that add to it, and have hardly begun. PSNR, SSIM and L1 are against the true twin in the box around the
-body, means of slices; equal pictures count as 100 dB. Healthiness is by a plain U-Net that learned {JUDGE} steps from
-all training patients' masks and from no twin; it is negative where more is found than in the inputs. The equivalence
-at 50 % asks for both directions at a 95 % interval, more than the usual 90 %. Segmentors have classic augmentation and
-take {TRIAL} steps of 4 slices, half of them made up where that is said. Points (copy, blur, truth) are not trained;
-their one number is the width of a blur. Parameters are those in use for a twin. Scale `full` is the recipe `paper` on
-data of your own that have true twins.""",
+tested on the CT world (`semeia make slabs worlds/slabs --count 6300 --seed 1`): rendered slabs, not patients, whose true
+twins are known. At scale `small` {100 * SHARE:g} % of its training patients are read, a quarter of them
+healthy; who is healthy and who has masks is drawn anew for each seed, alike for all arms. Images have {SIDE}
+pixels a side. All arms take {SEGMENT} steps of S of {FIRST} images, which arms of a seed and a share of masks
+have in common, {LABELLED} on masked images and {STEPS} on all, of {BATCH} images a phase, and {TEST} slices of
+`test` are read. **That is little**: arms that draw images anew (Xia, CycleGAN) begin further from the input
+than those that add to it, and have hardly begun. PSNR, SSIM and L1 are against the true twin in the box around
+the body, means of slices; equal pictures count as 100 dB. Healthiness is by a plain U-Net that learned {JUDGE}
+steps from all training patients' masks and from no twin; it is negative where more is found than in the inputs.
+The equivalence at 50 % asks for both directions at a 95 % interval, more than the usual 90 %. Segmentors have
+classic augmentation and take {TRIAL} steps of 4 slices, half of them made up where that is said. Points (copy,
+blur, truth) are not trained; their one number is the width of a blur. Parameters are those in use for a twin.
+Scale `full` is the recipe `paper` on data of your own that have true twins.""",
 )
