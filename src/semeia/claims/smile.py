@@ -294,8 +294,8 @@ LEDGER = Ledger(
     free=("arm", "masked", "makes", "point"),
     shown=(WHOLE, INSIDE, SSIM_INSIDE, OUTSIDE, SSIM_OUTSIDE, LEFT, IDENTITY, HEALTH, FOUND, PLAIN, HELPED),
     about=f"""Only the abstract could be read: this is a reconstruction, and no number is the paper's. Trained and
-tested on the CT world (`semeia make slabs worlds/slabs --count 6300 --seed 1`): rendered slabs, not patients, whose true
-twins are known. At scale `small` {100 * SHARE:g} % of its training patients are read, a quarter of them
+tested on the CT world (`semeia make slabs worlds/slabs --count 6300 --seed 1`): rendered slabs, not patients, whose
+true twins are known. At scale `small` {100 * SHARE:g} % of its training patients are read, a quarter of them
 healthy; who is healthy and who has masks is drawn anew for each seed, alike for all arms. Images have {SIDE}
 pixels a side. All arms take {SEGMENT} steps of S of {FIRST} images, which arms of a seed and a share of masks
 have in common, {LABELLED} on masked images and {STEPS} on all, of {BATCH} images a phase, and {TEST} slices of

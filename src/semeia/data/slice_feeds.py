@@ -96,8 +96,8 @@ class SliceAugmentation:
     """Largest change of brightness either way, HU."""
     noise: float = 20.0
     """Largest standard deviation of noise, HU."""
-    bone: tuple[float, float] = (1.0, 1.0)
-    """Least and largest factor of what HU are above ``SOFT_END``: bones are more and less dense."""
+    bone: tuple[float, float] | None = None
+    """Least and largest factor of what HU are above ``SOFT_END``: bones are more and less dense. None: as they are."""
     crop: int | None = None
     """Side in pixels of a square that is cut out of the image; None: the whole image."""
     p_lesion: float = 0.75
@@ -341,7 +341,7 @@ def _z_shift(key: KeySlice, how: SliceAugmentation, rng: np.random.Generator) ->
 def _developed(image: np.ndarray, how: SliceAugmentation, hu: Window, rng: np.random.Generator) -> np.ndarray:
     """An image (S, side, side) of 0 to 1 over ``hu``, in another light and with noise."""
     width = hu[1] - hu[0]
-    if how.bone != (1.0, 1.0):
+    if how.bone is not None:
         start = np.float32((SOFT_END - hu[0]) / width)
         factor = np.float32(np.exp(rng.uniform(*np.log(how.bone))))
         image = np.where(image > start, start + factor * (image - start), image)
