@@ -29,7 +29,7 @@ from semeia.ledger.matching import counted, digest
 from semeia.metrics import twins
 from semeia.recipes import lesion_segmentor
 from semeia.recipes import smile as recipe
-from semeia.recipes._twin_scores import METRICS, RANGE, SHOWN, Read, blurred, body, read
+from semeia.recipes._twin_scores import METRICS, RANGE, SHOWN, Read, blurred, body, gathered, read
 from semeia.records import SemeiaError
 from semeia.systems import smile
 
@@ -138,17 +138,13 @@ def test_of(study: Study, sets: list[PairedSlices]) -> TwinFeed:
 
 def point_of(feed: TwinFeed, point: str) -> Read:
     """The test as a point reads it; it finds nothing."""
-    kept: dict[str, list[np.ndarray]] = {}
-    for batch in feed.evaluation_batches():
-        image, mask, truth = (batch[name][:, 0].numpy() for name in ("image", "mask", "truth"))
-        twin = np.stack([POINTS[point](a, b) for a, b in zip(image, truth, strict=True)])
-        for name, value in {"image": image, "mask": mask, "truth": truth, "twin": twin}.items():
-            kept.setdefault(name, []).append(value)
-        kept.setdefault("found", []).append(np.zeros_like(image))
-        kept.setdefault("known", []).append(batch["truth_known"].numpy())
-        kept.setdefault("marked", []).append(batch["mask_known"].numpy())
-    people = np.array([feed.patient(number) for number in range(len(feed.places))])
-    return Read(**{name: np.concatenate(values) for name, values in kept.items()}, patients=people)
+
+    def answer(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        pairs = zip(batch["image"][:, 0].numpy(), batch["truth"][:, 0].numpy(), strict=True)
+        twin = torch.from_numpy(np.stack([POINTS[point](image, truth) for image, truth in pairs]))
+        return twin[:, None], torch.zeros_like(batch["image"])
+
+    return gathered(feed, answer)
 
 
 # -- numbers of slices (N, 2): a value and how often it is known

@@ -203,11 +203,8 @@ class Opened(NamedTuple):
     row: int
     image: np.ndarray
     """(H, W)."""
-
-
-def _opened(place: Place) -> Opened:
-    source, row = place
-    return Opened(source, row, _checked(source.image(row), source.rows[row].name, "an image"))
+    body: tuple[int, int, int, int]
+    """Pixels x0, y0, x1, y1 that hold it; all where whole slices are taken."""
 
 
 class Cut(NamedTuple):
@@ -277,13 +274,13 @@ class TwinFeed:
     def sample(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
         """One sample, moved by random numbers from ``rng``."""
         matched = self.matched(number, rng)
-        opened = _opened(self.places[number])
+        opened = self._opened(self.places[number])
         movement, cut = self.augmentation.movement(rng), self._cut(opened, rng)
         image, mask, _ = self._framed(opened, movement, cut, masks=self.masks)
         blank = np.zeros_like(image)
         healthy = None
         if matched is not None:
-            normal = _opened(self.normal[matched])
+            normal = self._opened(self.normal[matched])
             healthy, _, _ = self._framed(normal, self.augmentation.movement(rng), cut, masks=False)
         return {
             "image": image, "mask": blank if mask is None else mask, "mask_known": mask is not None,
@@ -308,7 +305,7 @@ class TwinFeed:
             numbers = range(start, min(start + batch_size, len(self.places)))
             samples = []
             for number in numbers:
-                opened = _opened(self.places[number])
+                opened = self._opened(self.places[number])
                 cut = self._cut(opened, np.random.default_rng((0, number)))
                 image, mask, truth = self._framed(opened, Movement(), cut, masks=self.masks, twin=True)
                 blank = np.zeros_like(image)
@@ -323,15 +320,24 @@ class TwinFeed:
         """Whose slice it is."""
         return _row(self.places[number]).patient
 
+    def _opened(self, place: Place) -> Opened:
+        source, row = place
+        image = _checked(source.image(row), source.rows[row].name, "an image")
+        body = (0, 0, image.shape[1], image.shape[0])
+        # Values that a format has scaled say nothing of air.
+        if self.framing.spacing is not None and self.tones.window != SCALED:
+            x0, y0, x1, y1 = (COARSE * edge for edge in body_box(image[::COARSE, ::COARSE]))
+            body = (x0, y0, x1, y1)
+        return Opened(source, row, image, body)
+
     def _cut(self, opened: Opened, rng: np.random.Generator) -> Cut | None:
         """Which square is cut out of a slice; None takes all of it."""
         if self.framing.spacing is None:
             return None
-        source, number, image = opened
+        source, number, _, (x0, y0, x1, y1) = opened
         known, within = source.places(number), rng.uniform(INNER, 1 - INNER, 2)
         if not len(known):
             return Cut(rng.uniform(0, 1, 2), within)
-        x0, y0, x1, y1 = _body(image, self.tones)
         point = known[rng.integers(len(known))]
         return Cut((point - (x0, y0)) / (max(x1 - x0, 1), max(y1 - y0, 1)), within)
 
@@ -339,7 +345,7 @@ class TwinFeed:
         self, opened: Opened, movement: Movement, cut: Cut | None, *, masks: bool, twin: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Image, mask and twin (1, S, S) of a slice, the last two where they are asked for and known."""
-        source, number, image = opened
+        source, number, image, (x0, y0, x1, y1) = opened
         name = source.rows[number].name
         mask = source.mask(number) if masks else None
         truth = source.twin(number) if twin else None
@@ -352,7 +358,6 @@ class TwinFeed:
         apart = (1.0, 1.0) if wanted is None else source.spacing(number) or (wanted, wanted)
         matrix = self.framing.matrix(region, apart, movement)
         if cut is not None:
-            x0, y0, x1, y1 = _body(image, self.tones)
             point = np.array([x0, y0]) + cut.point * (x1 - x0, y1 - y0)
             # Whole pixels, so that an image which is not scaled is not blurred.
             matrix[:, 2] += np.round(cut.within * self.framing.size - moved_points(matrix, point))
@@ -377,14 +382,6 @@ class TwinFeed:
             name: torch.from_numpy(np.stack([np.asarray(sample[name]) for sample in samples])) for name in samples[0]
         }
         return batch | {"index": torch.tensor(list(numbers), dtype=torch.int64)}
-
-
-def _body(image: np.ndarray, tones: Tones) -> tuple[int, int, int, int]:
-    """Pixels x0, y0, x1, y1 of a slice (H, W) that hold the body; all of it where values are scaled."""
-    if tones.window == SCALED:
-        return 0, 0, image.shape[1], image.shape[0]
-    x0, y0, x1, y1 = (COARSE * edge for edge in body_box(image[::COARSE, ::COARSE]))
-    return x0, y0, x1, y1
 
 
 class MixedFeed:

@@ -62,15 +62,26 @@ def read(model: smile.SMILE, feed: TwinFeed, *, batch_size: int = 8) -> Read:
     device = next(model.parameters()).device
     training = model.training
     model.eval()
+    seen = gathered(feed, lambda batch: model.twin(batch["image"].to(device)), batch_size=batch_size)
+    model.train(training)
+    return seen
+
+
+def gathered(
+    feed: TwinFeed,
+    answer: Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, torch.Tensor]],
+    *,
+    batch_size: int = 8,
+) -> Read:
+    """The slices of a feed with what stands for their twins, and for what is found in them, (B, 1, H, W) each."""
     kept: dict[str, list[np.ndarray]] = {}
     for batch in feed.evaluation_batches(batch_size):
-        twin, found = model.twin(batch["image"].to(device))
+        twin, found = answer(batch)
         pictures = {name: batch[name] for name in ("image", "mask", "truth")}
         for name, value in (pictures | {"twin": twin.cpu(), "found": found.cpu()}).items():
             kept.setdefault(name, []).append(value[:, 0].numpy())
         kept.setdefault("known", []).append(batch["truth_known"].numpy())
         kept.setdefault("marked", []).append(batch["mask_known"].numpy())
-    model.train(training)
     people = np.array([feed.patient(number) for number in range(len(feed.places))])
     return Read(**{name: np.concatenate(values) for name, values in kept.items()}, patients=people)
 
