@@ -129,7 +129,7 @@ def tested(data: LesionData, limit: int | None) -> list[Any]:
     """The key slices of the test: ``limit`` of ``TESTED`` at even steps, or all of the split ``test``."""
     from semeia.lesion_sets import open_lesions, split_of, thinned
 
-    sets = open_lesions(data)
+    sets = open_lesions(replace(data, made=None))
     if limit is None:
         return list(split_of(sets, "test"))
     split_of(sets, "test")

@@ -25,10 +25,11 @@ def run(arguments: list[str]) -> int:
         prog="semeia make",
         description="Render labelled faces into a folder. The same flags make the same bytes; a run that was stopped "
         "goes on where it was. Needs the extra: pip install 'semeia[synthetic]'. palsy: patients with facial palsy who "
-        "do six movements. slabs: CT slices with measured lesions in DeepLesion's layout. Or lay rendered faces out as "
-        "a real data set, to try a training: semeia make rafdb OUT --faces FOLDER.",
+        "do six movements. slabs: CT slices with measured lesions in DeepLesion's layout. transplants: lesions of a "
+        "folder of CT slices on its healthy slices, in the same layout. Or lay rendered faces out as a real data set, "
+        "to try a training: semeia make rafdb OUT --faces FOLDER.",
     )
-    parser.add_argument("what", choices=("faces", "palsy", "slabs", *LAYOUTS))
+    parser.add_argument("what", choices=("faces", "palsy", "slabs", "transplants", *LAYOUTS))
     parser.add_argument("out", metavar="OUT", help="folder of the data set")
     parser.add_argument(
         "--count", type=int, help="number of images, patients or slabs (in a layout, at most; default: all)"
@@ -67,8 +68,26 @@ def run(arguments: list[str]) -> int:
     slabs = parser.add_argument_group("for slabs")
     for name, words in NOISE.items():
         slabs.add_argument(f"--{name}", type=float, default=0.0, metavar="SHARE", help=f"{words} (default: none)")
+    transplants = parser.add_argument_group("for transplants")
+    transplants.add_argument(
+        "--data", nargs="+", metavar="FOLDER", help="CT slices with lesions and healthy slices: a world of slabs"
+    )
+    transplants.add_argument(
+        "--share", type=float, default=1.0, help="of the training patients whose lesions are taken; the healthy slices "
+        "are the others' then (default: all)",
+    )  # fmt: skip
+    transplants.add_argument("--share-seed", type=int, default=0, help="decides which patients (default: %(default)s)")
+    transplants.add_argument(
+        "--by", choices=("smile", "paste"), default="smile",
+        help="what makes the lesion: SMILE's reconstructor, or a copy of its own values (default: %(default)s)",
+    )  # fmt: skip
+    transplants.add_argument(
+        "--weights", default="smile", metavar="NAME|FOLDER", help="of SMILE (default: the bundled ones)"
+    )
     args = parser.parse_args(arguments)
-    if (args.what in ("faces", "palsy", "slabs")) is (args.faces is not None):
+    if (args.what == "transplants") is (args.data is None):
+        parser.error("--data FOLDER goes with transplants, and they need it")
+    if (args.what not in LAYOUTS) is (args.faces is not None):
         parser.error("--faces FOLDER goes with a layout, and a layout needs it")
     if args.what in LAYOUTS:
         from semeia.data.synthetic.as_layout import write_layout
@@ -88,6 +107,8 @@ def run(arguments: list[str]) -> int:
         )  # fmt: skip
         print(f"{args.out}: {args.count} slabs")
         return 0
+    if args.what == "transplants":
+        return _transplants(args)
     args.size = 144 if args.size is None else args.size
     both = {
         name: getattr(args, name)
@@ -108,4 +129,22 @@ def run(arguments: list[str]) -> int:
     shots = 7 if args.shots is None else args.shots
     manifest = make_faces(args.out, shots=shots, policy=args.policy, first_identity=args.first_identity, **both)
     print(f"{args.out}: {manifest['images']} images")
+    return 0
+
+
+def _transplants(args: argparse.Namespace) -> int:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from semeia.lesion_sets import LesionData
+    from semeia.predict.transplants import transplant
+
+    data = LesionData(deeplesion=tuple(args.data), share=args.share, share_seed=args.share_seed)
+    columns = (TextColumn("transplants"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("transplants", total=args.count)
+        transplant(
+            data, args.out, count=args.count, way=args.by, weights=args.weights, seed=args.seed,
+            on_slab=lambda done: bar.update(task, completed=done),
+        )  # fmt: skip
+    print(f"{args.out}: {args.count} slabs, a lesion each")
     return 0

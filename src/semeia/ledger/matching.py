@@ -18,7 +18,7 @@ HELD = ("fit", "batch_size", "data")
 PLACES = ("data", "test_data", "other_data", "prior")
 """Fields that name folders, or whose own fields do; only the last part of a path says what was read."""
 
-LATER = ("affwild2", "expression_folders", "bone")
+LATER = ("affwild2", "expression_folders", "bone", "made")
 """Fields that came after the first rows: where they are not named, digests are those of before."""
 
 UNRELATED = ("fit.out", "fit.seed", "fit.log_every", "fit.eval_every", "fit.save_every", "workers")
