@@ -37,8 +37,8 @@ class LesionData:
     """Part of the training patients that is read."""
     share_seed: int = 0
     """Decides which; a smaller part lies in every larger one."""
-    made: tuple[str, ...] | None = None
-    """Folders of made-up slices (``semeia make transplants``), which are read whole whatever the share."""
+    made: str | None = None
+    """A folder of made-up slices (``semeia make transplants``), which is read whole whatever the share."""
 
 
 def thinned(sets: Sequence[DeepLesion], limit: int | None) -> list[DeepLesion]:
@@ -64,7 +64,7 @@ def open_lesions(data: LesionData) -> list[DeepLesion]:
     sets = [deeplesion.read(folder, noisy=data.noisy, missing=data.missing) for folder in data.deeplesion]
     if data.share < 1:
         sets = [deeplesion.subset(each, share=data.share, seed=data.share_seed) for each in sets]
-    return sets + [deeplesion.read(folder) for folder in data.made or ()]
+    return sets if data.made is None else [*sets, deeplesion.read(data.made)]
 
 
 def with_split(sets: Sequence[DeepLesion], split: Split) -> list[DeepLesion]:

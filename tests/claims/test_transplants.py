@@ -39,7 +39,7 @@ def test_slabs_are_made_once_for_a_seed(world, tmp_path, monkeypatch):
     study = LEDGER.base(Setting("smoke", 0, (str(world),), tmp_path / "smoke" / "pasted-0"))
     study = replace(study, by="paste", count=2)
     folder = transplants.made(study)
-    data = LesionData(deeplesion=(str(world),), made=(str(folder),))
+    data = LesionData(deeplesion=(str(world),), made=str(folder))
     assert len(open_lesions(data)[1]) == 2
     monkeypatch.setattr(transplants, "transplant", lambda *a, **k: pytest.fail("made again"))
     assert transplants.made(study) == folder

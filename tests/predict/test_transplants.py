@@ -123,7 +123,7 @@ def test_with_a_share_healthy_slices_are_of_all_others(data):
 
 def test_made_slices_are_read_whole_beside_a_share(data, tmp_path):
     transplant(data, tmp_path / "made", count=4, way="paste")
-    both = replace(data, share=0.3, made=(str(tmp_path / "made"),))
+    both = replace(data, share=0.3, made=str(tmp_path / "made"))
     assert [len(each) for each in split_of(open_lesions(both), "train")] == [3, 4]
     assert [len(each) for each in split_of(open_lesions(both), "test")] == [1]
 

@@ -79,7 +79,7 @@ def measure(study: Study, columns: frozenset[str]) -> Measured:
     own = {each.name: getattr(study, each.name) for each in fields(recipe.Config)}
     config = recipe.Config(**own)
     if study.by is not None:
-        config = replace(config, data=replace(config.data, made=(str(made(study)),)))
+        config = replace(config, data=replace(config.data, made=str(made(study))))
     return shared.sums_of(shared.found_by(config, recipe))
 
 
