@@ -62,6 +62,9 @@ class Weights:
     """The twin of a real normal image is that image. [default: Xia]"""
     normal_back: float = 10.0
     """R, given an empty mask, leaves a real normal image as it is. [default: Xia]"""
+    pasted: float = 10.0
+    """G takes a lesion out again that was pasted into a real normal image. [default: own; no loss of the spec says which
+    tissue belongs in the place of a lesion]"""
     pseudo: float = 1.0
     """S on unmasked images: what the teacher is sure of. [default: spec]"""
     cycle: float = 0.0
@@ -153,25 +156,28 @@ ARMS: dict[str, Callable[[Config], Config]] = {
     "supervised": lambda c: replace(c, unlabelled=False),
     "gvs": lambda c: replace(
         c, guided=False, unlabelled=False, use_real_normals=False, focus="pixels", distance="squared",
-        weights=Weights(segment=0, empty=0, adversarial=0, reconstruction=0, normal_twin=0, normal_back=0, pseudo=0),
+        weights=Weights(
+            segment=0, empty=0, adversarial=0, reconstruction=0, normal_twin=0, normal_back=0, pasted=0, pseudo=0,
+        ),
     ),
     "xia": lambda c: replace(
         c, guided=False, residual=False,
         weights=Weights(
-            traces=0, identity=0, heal=0, adversarial=2, normal_twin=0, normal_back=0, pseudo=0, cycle=10,
+            traces=0, identity=0, heal=0, adversarial=2, normal_twin=0, normal_back=0, pasted=0, pseudo=0, cycle=10,
             adversarial_normal=1, adversarial_mask=1,
         ),
     ),
     "cyclegan": lambda c: replace(
         c, guided=False, back_guided=False, residual=False,
         weights=Weights(
-            traces=0, identity=0, heal=0, reconstruction=10, normal_twin=5, normal_back=0, cycle=10,
+            traces=0, identity=0, heal=0, reconstruction=10, normal_twin=5, normal_back=0, pasted=0, cycle=10,
             adversarial_lesion=1,
         ),
     ),
     "without heal": lambda c: replace(c, weights=replace(c.weights, heal=0)),
     "without R": lambda c: replace(c, weights=replace(c.weights, reconstruction=0, normal_back=0)),
     "without D": lambda c: replace(c, weights=replace(c.weights, adversarial=0)),
+    "without pasted": lambda c: replace(c, weights=replace(c.weights, pasted=0)),
     "without pseudo-labels": lambda c: replace(c, weights=replace(c.weights, pseudo=0)),
 }  # fmt: skip
 """SMILE, the baselines in its style, and SMILE less one part, each made from one configuration.
@@ -299,6 +305,16 @@ def normal_back(v: Views) -> Tensor:
     return _mean_where((v.healthy_back - v.healthy).abs(), v.has_healthy)
 
 
+def pasted(v: Views) -> Tensor:
+    """``E|G(n (1 - m) + x m, m) - n|``, inside m and outside; lesions are pasted with a soft edge."""
+    n, x, m = (each[v.has_healthy] for each in (v.healthy, v.image, v.believed.detach()))
+    if not len(n):
+        return v.image.new_zeros(())
+    soft = F.avg_pool2d(m, 3, stride=1, padding=1, count_include_pad=False)
+    twin = v.model.normal(n + soft * (x - n), m)
+    return FOCUSES[v.model.config.focus]((twin - n).abs(), m)
+
+
 def cycle(v: Views) -> Tensor:
     """``E|G(R(n, 0), 0) - n|``."""
     again = v.model.normal(v.healthy_back, torch.zeros_like(v.healthy))
@@ -359,7 +375,7 @@ def adversarial_mask(v: Views) -> Tensor:
 
 Loss = Callable[[Views], Tensor]
 GENERATE: tuple[Loss, ...] = (
-    identity, heal, adversarial, reconstruction, normal_twin, normal_back, cycle, adversarial_normal,
+    identity, heal, adversarial, reconstruction, normal_twin, normal_back, pasted, cycle, adversarial_normal,
     adversarial_lesion,
 )  # fmt: skip
 LOSSES: dict[str, tuple[Loss, ...]] = {
