@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from semeia import checkpoint
+from semeia.recipes.smile import ARMS
 from semeia.records import SemeiaError
 from semeia.systems import smile
-from semeia.systems.smile import ARMS, TINY, Views, Weights
+from semeia.systems.smile import TINY, Views, Weights
 
 SIDE = TINY.size
 PHASES = ("segment_first", "criticise", "generate", "segment", "generate_unlabelled", "segment_unlabelled")
@@ -370,3 +371,14 @@ def test_values_that_will_not_do_are_named(changes, message):
 
 def test_the_sizes_can_be_built():
     assert set(smile.build(smile.SMALL).nets) == {"segmentor", "generator", "reconstructor", "critic"}
+
+
+def test_a_generator_that_leaves_a_pasted_lesion_pays_for_it():
+    net = model()  # it begins as a copy
+    given = batch()
+    left = net(given, "generate")["pasted"]
+    assert 0.4 < left < 0.8, "the mean inside the lesion, whose middle is about 0.7 brighter"
+    clean = given | {"mask": torch.zeros_like(given["mask"])}
+    assert net(clean, "generate")["pasted"] == 0
+    alone = batch(healthy=False)
+    assert net(alone, "generate")["pasted"] == 0

@@ -71,7 +71,7 @@ def size_of(study: Study) -> Size:
     if study.point != "trained":
         return Size(1, 0)
     torch.manual_seed(0)
-    model, side = smile.build(smile.ARMS[study.arm](study.model)), study.model.size
+    model, side = smile.build(recipe.ARMS[study.arm](study.model)), study.model.size
     cost = counted(model, lambda made: made.twin(torch.zeros(1, 1, side, side)))
     return Size(
         sum(p.numel() for name in ("segmentor", "generator") for p in model.nets[name].parameters()), cost.flops

@@ -17,8 +17,9 @@ all of them. Arms of a seed and a share of masks go on from one localiser, which
 augmentation task is a part of the row of an arm: two segmentors, on real slices alone and with lesions that the arm
 paints into normal slices.
 
-Left out, so that the scale ``small`` takes less than two hours on one core: SMILE less one loss (``--arm "without heal"`` and so on, of the recipe); true masks in place of found ones; segmentors without classic
-augmentation, with empty twins, or with twins beside their images.
+Left out, so that the scale ``small`` takes less than two hours on one core: SMILE less one loss (``--arm "without
+heal"`` and so on, of the recipe); true masks in place of found ones; segmentors without classic augmentation, with
+empty twins, or with twins beside their images.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ two cores, ``paper`` has the specification's values: the paper's could not be re
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -45,6 +45,41 @@ from semeia.systems import smile
 from semeia.train.feeds import Feed
 from semeia.train.loop import Fit, fit
 
+ARMS: dict[str, Callable[[smile.Config], smile.Config]] = {
+    "smile": lambda c: c,
+    "supervised": lambda c: replace(c, unlabelled=False),
+    "gvs": lambda c: replace(
+        c, guided=False, unlabelled=False, use_real_normals=False, focus="pixels", distance="squared",
+        weights=smile.Weights(
+            segment=0, empty=0, adversarial=0, reconstruction=0, normal_twin=0, normal_back=0, pasted=0, pseudo=0,
+        ),
+    ),
+    "xia": lambda c: replace(
+        c, guided=False, residual=False,
+        weights=smile.Weights(
+            traces=0, identity=0, heal=0, adversarial=2, normal_twin=0, normal_back=0, pasted=0, pseudo=0, cycle=10,
+            adversarial_normal=1, adversarial_mask=1,
+        ),
+    ),
+    "cyclegan": lambda c: replace(
+        c, guided=False, back_guided=False, residual=False,
+        weights=smile.Weights(
+            traces=0, identity=0, heal=0, reconstruction=10, normal_twin=5, normal_back=0, pasted=0, cycle=10,
+            adversarial_lesion=1,
+        ),
+    ),
+    "without heal": lambda c: replace(c, weights=replace(c.weights, heal=0)),
+    "without R": lambda c: replace(c, weights=replace(c.weights, reconstruction=0, normal_back=0)),
+    "without D": lambda c: replace(c, weights=replace(c.weights, adversarial=0)),
+    "without pasted": lambda c: replace(c, weights=replace(c.weights, pasted=0)),
+    "without pseudo-labels": lambda c: replace(c, weights=replace(c.weights, pseudo=0)),
+}  # fmt: skip
+"""SMILE, the baselines in its style, and SMILE less one part, each made from one configuration.
+
+``gvs``, ``xia`` and ``cyclegan`` have the predecessors' losses and weights on these networks, with least-squares
+discriminators and S trained on masks first. S is only the localiser of ``cyclegan``; nothing else there sees a mask.
+"""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -53,7 +88,7 @@ class Config:
     model: smile.Config = field(default_factory=lambda: smile.SMALL)
     """The networks and their losses; ``arm`` changes them."""
     arm: str = "smile"
-    """A key of ``systems.smile.ARMS``: SMILE, a baseline in its style, or SMILE less one part."""
+    """A key of ``ARMS``: SMILE, a baseline in its style, or SMILE less one part."""
     data: LesionData = field(default_factory=LesionData)
     """CT slices with lesions."""
     masked: float = 0.25
@@ -259,9 +294,9 @@ def model_of(config: Config, division: Division) -> smile.Config:
     Raises:
         SemeiaError: No such arm, or it needs normal slices and there are none.
     """
-    if config.arm not in smile.ARMS:
-        raise SemeiaError(f"arm: expected one of {', '.join(smile.ARMS)}, found {config.arm!r}")
-    designed = smile.ARMS[config.arm](replace(config.model, ramp=max(1, round(0.3 * config.fit.steps))))
+    if config.arm not in ARMS:
+        raise SemeiaError(f"arm: expected one of {', '.join(ARMS)}, found {config.arm!r}")
+    designed = ARMS[config.arm](replace(config.model, ramp=max(1, round(0.3 * config.fit.steps))))
     if not division.unlabelled:
         designed = replace(designed, unlabelled=False)
     w = designed.weights

@@ -18,7 +18,7 @@ Shapes      B images   H, W sides   h, w patches of the discriminator
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -63,8 +63,8 @@ class Weights:
     normal_back: float = 10.0
     """R, given an empty mask, leaves a real normal image as it is. [default: Xia]"""
     pasted: float = 10.0
-    """G takes a lesion out again that was pasted into a real normal image. [default: own; no loss of the spec says which
-    tissue belongs in the place of a lesion]"""
+    """G takes a lesion out again that was pasted into a real normal image. [default: own; no loss of the spec says
+    which tissue belongs in the place of a lesion]"""
     pseudo: float = 1.0
     """S on unmasked images: what the teacher is sure of. [default: spec]"""
     cycle: float = 0.0
@@ -150,41 +150,6 @@ TINY = Config(
     size=32, segmentor_widths=(4, 8), generator_widths=(4, 8), generator_blocks=1, critic_widths=(4, 8), ramp=2,
 )  # fmt: skip
 """For trying that everything runs. [default: own]"""
-
-ARMS: dict[str, Callable[[Config], Config]] = {
-    "smile": lambda c: c,
-    "supervised": lambda c: replace(c, unlabelled=False),
-    "gvs": lambda c: replace(
-        c, guided=False, unlabelled=False, use_real_normals=False, focus="pixels", distance="squared",
-        weights=Weights(
-            segment=0, empty=0, adversarial=0, reconstruction=0, normal_twin=0, normal_back=0, pasted=0, pseudo=0,
-        ),
-    ),
-    "xia": lambda c: replace(
-        c, guided=False, residual=False,
-        weights=Weights(
-            traces=0, identity=0, heal=0, adversarial=2, normal_twin=0, normal_back=0, pasted=0, pseudo=0, cycle=10,
-            adversarial_normal=1, adversarial_mask=1,
-        ),
-    ),
-    "cyclegan": lambda c: replace(
-        c, guided=False, back_guided=False, residual=False,
-        weights=Weights(
-            traces=0, identity=0, heal=0, reconstruction=10, normal_twin=5, normal_back=0, pasted=0, cycle=10,
-            adversarial_lesion=1,
-        ),
-    ),
-    "without heal": lambda c: replace(c, weights=replace(c.weights, heal=0)),
-    "without R": lambda c: replace(c, weights=replace(c.weights, reconstruction=0, normal_back=0)),
-    "without D": lambda c: replace(c, weights=replace(c.weights, adversarial=0)),
-    "without pasted": lambda c: replace(c, weights=replace(c.weights, pasted=0)),
-    "without pseudo-labels": lambda c: replace(c, weights=replace(c.weights, pseudo=0)),
-}  # fmt: skip
-"""SMILE, the baselines in its style, and SMILE less one part, each made from one configuration.
-
-``gvs``, ``xia`` and ``cyclegan`` have the predecessors' losses and weights on these networks, with least-squares
-discriminators and S trained on masks first. S is only the localiser of ``cyclegan``; nothing else there sees a mask.
-"""
 
 OWNED = {
     "segmentor": ("segmentor",),
