@@ -382,3 +382,13 @@ def test_a_generator_that_leaves_a_pasted_lesion_pays_for_it():
     assert net(clean, "generate")["pasted"] == 0
     alone = batch(healthy=False)
     assert net(alone, "generate")["pasted"] == 0
+    assert net(alone, "segment")["segment_pasted"] == 0
+
+
+def test_a_lesion_is_pasted_with_a_soft_edge_and_nothing_beside_it():
+    given = batch()
+    views = Views(model(), given)
+    away = torch.nn.functional.max_pool2d(given["mask"], 3, stride=1, padding=1) == 0
+    assert torch.equal(views.pasted[away], given["healthy"][away])
+    inner = -torch.nn.functional.max_pool2d(-given["mask"], 3, stride=1, padding=1) == 1
+    assert torch.allclose(views.pasted[inner], given["image"][inner], atol=1e-6)
