@@ -47,8 +47,6 @@ class Weights:
 
     segment: float = 10.0
     """S on masks: cross-entropy and 1 - Dice. [default: Xia]"""
-    segment_pasted: float = 10.0
-    """S on real normal images with pasted lesions. [default: own, few masks are soon known by heart]"""
     empty: float = 10.0
     """S on real normal images: nothing. [default: Xia]"""
     traces: float = 1.0
@@ -307,11 +305,6 @@ def segment(v: Views) -> Tensor:
     return marking_loss(v.model.nets["segmentor"](v.image).float(), v.mask, v.known)
 
 
-def segment_pasted(v: Views) -> Tensor:
-    """(1) of real normal images into which the lesions of masked ones were pasted."""
-    return marking_loss(v.model.nets["segmentor"](v.pasted).float(), v.mask, v.known & v.has_healthy)
-
-
 def empty(v: Views) -> Tensor:
     """(6), last part: ``E[BCE(S(n), 0)]``."""
     return _mean_where(F.softplus(v.model.nets["segmentor"](v.healthy).float()), v.has_healthy)
@@ -351,8 +344,8 @@ GENERATE: tuple[Loss, ...] = (
     adversarial_lesion,
 )  # fmt: skip
 LOSSES: dict[str, tuple[Loss, ...]] = {
-    "segment": (segment, segment_pasted, empty, traces),
-    "segment_first": (segment, segment_pasted, empty),
+    "segment": (segment, empty, traces),
+    "segment_first": (segment, empty),
     "segment_unlabelled": (pseudo, adversarial_mask),
     "generate": GENERATE,
     "generate_unlabelled": GENERATE,
