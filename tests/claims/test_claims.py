@@ -12,9 +12,10 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("system", claims.SYSTEMS)
-def test_a_ledger_is_that_of_a_system_with_a_recipe(system):
+def test_a_ledger_is_named_after_a_recipe(system):
     assert claims.ledger(system).system == system
-    assert (ROOT / "src" / "semeia" / "recipes" / f"{system.removesuffix('_control')}.py").is_file()
+    recipes = {file.stem for file in (ROOT / "src" / "semeia" / "recipes").glob("[a-z]*.py")}
+    assert system in recipes or system.rpartition("_")[0] in recipes
 
 
 @pytest.mark.parametrize("system", claims.SYSTEMS)

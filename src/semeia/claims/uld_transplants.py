@@ -96,7 +96,7 @@ def made(study: Study) -> Path:
 
 
 LEDGER = Ledger(
-    system="transplants",
+    system="uld_transplants",
     title="Lesions transplanted onto healthy slices, for the detector",
     headings=HEADINGS,
     arms=ARMS,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semeia.claims import transplants
+from semeia.claims import uld_transplants
 from semeia.data.synthetic.slabs.make import make_slabs
 from semeia.ledger import running
 from semeia.ledger.claims import Setting
@@ -13,7 +13,7 @@ from semeia.ledger.matching import check_arm, digest
 from semeia.ledger.rows import read
 from semeia.lesion_sets import LesionData, open_lesions
 
-LEDGER = transplants.LEDGER
+LEDGER = uld_transplants.LEDGER
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,11 @@ def test_a_row_fits_its_study_whatever_the_seed():
 def test_slabs_are_made_once_for_a_seed(world, tmp_path, monkeypatch):
     study = LEDGER.base(Setting("smoke", 0, (str(world),), tmp_path / "smoke" / "pasted-0"))
     study = replace(study, by="paste", count=2)
-    folder = transplants.made(study)
+    folder = uld_transplants.made(study)
     data = LesionData(deeplesion=(str(world),), made=str(folder))
     assert len(open_lesions(data)[1]) == 2
-    monkeypatch.setattr(transplants, "transplant", lambda *a, **k: pytest.fail("made again"))
-    assert transplants.made(study) == folder
+    monkeypatch.setattr(uld_transplants, "transplant", lambda *a, **k: pytest.fail("made again"))
+    assert uld_transplants.made(study) == folder
 
 
 @pytest.mark.slow
@@ -51,6 +51,6 @@ def test_the_ledger_runs_at_the_scale_smoke(world, tmp_path):
         LEDGER, scale="smoke", data=[str(world)], seeds=[0], out=tmp_path / "runs", results=tmp_path / "results",
         tell=lambda words: None,
     )  # fmt: skip
-    rows = read(tmp_path / "results" / "transplants.json", system="transplants")
+    rows = read(tmp_path / "results" / "uld_transplants.json", system="uld_transplants")
     assert {row.arm for row in rows} == {"real", "painted", "pasted"}
     assert all(row.values["mean sensitivity"] is not None for row in rows)
