@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semeia.claims import uld_transplants
+from semeia.claims import _transplant_study, uld_transplants
 from semeia.data.synthetic.slabs.make import make_slabs
 from semeia.ledger import running
 from semeia.ledger.claims import Setting
@@ -38,11 +38,11 @@ def test_a_row_fits_its_study_whatever_the_seed():
 def test_slabs_are_made_once_for_a_seed(world, tmp_path, monkeypatch):
     study = LEDGER.base(Setting("smoke", 0, (str(world),), tmp_path / "smoke" / "pasted-0"))
     study = replace(study, by="paste", count=2)
-    folder = uld_transplants.made(study)
+    folder = _transplant_study.made(study)
     data = LesionData(deeplesion=(str(world),), made=str(folder))
     assert len(open_lesions(data)[1]) == 2
-    monkeypatch.setattr(uld_transplants, "transplant", lambda *a, **k: pytest.fail("made again"))
-    assert uld_transplants.made(study) == folder
+    monkeypatch.setattr(_transplant_study, "transplant", lambda *a, **k: pytest.fail("made again"))
+    assert _transplant_study.made(study) == folder
 
 
 @pytest.mark.slow

@@ -10,34 +10,21 @@ anything was run. Lesions that are transplanted are those of the few patients, t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 from semeia.claims import _lesions as shared
 from semeia.claims._lesions import FOUND
 from semeia.ledger.claims import Arm, Claim, Ledger, Measured, Setting, Size
-from semeia.predict.transplants import Way, transplant
-from semeia.recipes import uld as recipe
-from semeia.systems import uld
+
+if TYPE_CHECKING:
+    from semeia.claims._transplant_study import Study
 
 STEPS, BATCH = 500, 16
 """Of the scale ``small``."""
 
 SHARE, MADE = 0.05, 600
 """Part of the training patients with marked lesions, and slabs that are made, at the scale ``small``."""
-
-
-@dataclass(frozen=True)
-class Study(recipe.Config):
-    """A training of the plain detector, and what is added to its data."""
-
-    by: Way | None = None
-    """What makes lesions; None adds nothing."""
-    count: int = MADE
-    """Slabs that are made."""
-    maker: str = "smile"
-    """Weights of SMILE that paint."""
-
 
 ARMS = (
     Arm("real", f"{SHARE:.0%} of the training patients"),
@@ -61,6 +48,9 @@ HEADINGS = {
 
 def base(setting: Setting) -> Study:
     """The recipe's configuration at a scale."""
+    from semeia.claims._transplant_study import Study
+    from semeia.recipes import uld as recipe
+
     config = shared.setting_of(recipe, setting, steps=STEPS, batch=BATCH, share=SHARE)
     own = {each.name: getattr(config, each.name) for each in fields(recipe.Config)}
     count = 4 if setting.scale == "smoke" else MADE
@@ -69,30 +59,16 @@ def base(setting: Setting) -> Study:
 
 def size(study: Study) -> Size:
     """Of the detector."""
+    from semeia.systems import uld
+
     return shared.size_of(uld.build, study.model)
 
 
 def measure(study: Study, columns: frozenset[str]) -> Measured:
     """Make the slabs, train an arm, and read the test."""
-    # Who the few are is a part of the luck that seeds are for.
-    study = replace(study, data=replace(study.data, share_seed=study.fit.seed))
-    own = {each.name: getattr(study, each.name) for each in fields(recipe.Config)}
-    config = recipe.Config(**own)
-    if study.by is not None:
-        config = replace(config, data=replace(config.data, made=str(made(study))))
-    return shared.sums_of(shared.found_by(config, recipe))
+    from semeia.claims._transplant_study import measured
 
-
-def made(study: Study) -> Path:
-    """The folder of slabs of an arm and seed, beside its run; it is made where there is none."""
-    assert study.by is not None
-    folder = Path(study.fit.out).parent / f"made-{study.by}-{study.count}-{study.fit.seed}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        transplant(
-            study.data, folder, count=study.count, way=study.by, weights=study.maker, seed=study.fit.seed, device="cpu"
-        )
-    return folder
+    return measured(study)
 
 
 LEDGER = Ledger(
