@@ -79,22 +79,26 @@ def answer_questions(
                           f"{wrong.answer[:60]!r}")  # fmt: skip
     was = model.training
     model.eval()
-    found = []
-    for start in range(0, len(questions), batch_size):
-        some = questions[start : start + batch_size]
-        images = pictures.batch([q.image for q in some])
-        single = [row for row, q in enumerate(some) if q.task not in LISTS]
-        chosen: list[str | None] = [None] * len(some)
-        options = [some[row].options or AGES for row in single]
-        if single:
-            scores = model.choose(images[single], [some[row].asked for row in single], options)
-            for row, of, score in zip(single, options, scores, strict=True):
-                chosen[row] = of[int(score.argmax())]
-        longest = most if len(single) == len(some) else 4 * most
-        said = model.say(images, [q.asked for q in some], most=longest) if greedy else [None] * len(some)
-        found += [Answered(q, answer, words) for q, answer, words in zip(some, chosen, said, strict=True)]
+    found: dict[int, Answered] = {}
+    # Lists are said at length, and nobody else should wait for them.
+    order = sorted(range(len(questions)), key=lambda number: questions[number].task in LISTS)
+    lists = sum(question.task in LISTS for question in questions)
+    for numbers in (order[: len(order) - lists], order[len(order) - lists :]):
+        for start in range(0, len(numbers), batch_size):
+            rows = numbers[start : start + batch_size]
+            some = [questions[row] for row in rows]
+            images = pictures.batch([q.image for q in some])
+            chosen: list[str | None] = [None] * len(some)
+            longest = 4 * most
+            if some[0].task not in LISTS:
+                options, longest = [q.options or AGES for q in some], most
+                scores = model.choose(images, [q.asked for q in some], options)
+                chosen = [of[int(score.argmax())] for of, score in zip(options, scores, strict=True)]
+            said = model.say(images, [q.asked for q in some], most=longest) if greedy else [None] * len(some)
+            for row, question, answer, words in zip(rows, some, chosen, said, strict=True):
+                found[row] = Answered(question, answer, words)
     model.train(was)
-    return found
+    return [found[row] for row in range(len(questions))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

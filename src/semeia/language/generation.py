@@ -36,7 +36,7 @@ def stream(
         Text that follows on what was yielded before; never half a character.
     """
     dice = torch.Generator(prompt.device).manual_seed(seed)
-    cache, step, said, ids = _cache(lm), prompt[None], "", []
+    cache, step, said, ids = new_cache(lm), prompt[None], "", []
     for _ in range(most):
         logits = lm(inputs_embeds=step, use_cache=True, logits_to_keep=1, **cache).logits[0, -1].float()  # (V,)
         if temperature > 0:
@@ -64,13 +64,10 @@ def answers(lm: Any, tokenizer: Any, prompts: Sequence[Tensor], *, most: int, en
         most: New tokens at most.
         ends: Tokens after which an answer is over.
     """
-    longest = max(len(p) for p in prompts)
-    step = torch.stack([torch.cat([p.new_zeros(longest - len(p), p.shape[1]), p]) for p in prompts])  # (B, T, D)
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=step.device)
-    place = (mask.cumsum(1) - 1).clamp(min=0)
+    step, mask, place = side_by_side(prompts)
     said: list[list[int]] = [[] for _ in prompts]
     going = [True] * len(prompts)
-    cache = _cache(lm)
+    cache = new_cache(lm)
     for _ in range(most):
         out = lm(inputs_embeds=step, attention_mask=mask, position_ids=place, use_cache=True, logits_to_keep=1, **cache)
         tokens = out.logits[:, -1].float().argmax(-1)  # (B,)
@@ -86,7 +83,15 @@ def answers(lm: Any, tokenizer: Any, prompts: Sequence[Tensor], *, most: int, en
     return [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in said]
 
 
-def _cache(lm: Any) -> dict[str, Any]:
+def side_by_side(prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """B prompts (T, D) that all end at the same place, (B, T, D); where they are, and tokens' places, (B, T)."""
+    longest = max(len(p) for p in prompts)
+    texts = torch.stack([torch.cat([p.new_zeros(longest - len(p), p.shape[1]), p]) for p in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=texts.device)
+    return texts, mask, (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def new_cache(lm: Any) -> dict[str, Any]:
     """Keys and values of what was read, under the name that this release of transformers gives them."""
     inner = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
     name = "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"

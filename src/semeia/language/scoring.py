@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from semeia.language.generation import new_cache, side_by_side
 from semeia.language.models import embedded
 
 YES, NO = "yes", "no"
@@ -36,32 +37,48 @@ def option_scores(
     Returns:
         For each prompt one number an option.
     """
-    pairs = [(number, tuple(tokens)) for number, of in enumerate(options) for tokens in of]
-    scores = np.empty(len(pairs))
-    order = sorted(range(len(pairs)), key=lambda i: len(prompts[pairs[i][0]]) + len(pairs[i][1]))  # little padding
+    scores: list[np.ndarray] = [np.empty(0)] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        scores[chosen] = _likelihoods(lm, [(prompts[pairs[i][0]], pairs[i][1]) for i in chosen])
+        found = _likelihoods(lm, [prompts[i] for i in chosen], [options[i] for i in chosen], batch_size)
+        for i, row in zip(chosen, found, strict=True):
+            scores[i] = row
+    return scores
+
+
+def _likelihoods(
+    lm: Any, prompts: Sequence[Tensor], options: Sequence[Sequence[Sequence[int]]], batch_size: int
+) -> list[np.ndarray]:
+    """Prompts are read once; their options go on from what was kept of them."""
+    texts, mask, place = side_by_side(prompts)
+    (name, cache), *_ = new_cache(lm).items()
+    out = lm(inputs_embeds=texts, attention_mask=mask, position_ids=place, use_cache=True, logits_to_keep=1,
+             **{name: cache})  # fmt: skip
+    first = out.logits[:, -1].float().log_softmax(-1)  # (B, V)
+    pairs = [(row, list(tokens)) for row, of in enumerate(options) for tokens in of]
     found: list[list[float]] = [[] for _ in prompts]
-    for (number, _), score in zip(pairs, scores, strict=True):
-        found[number].append(float(score))
+    for start in range(0, len(pairs), batch_size):
+        some = pairs[start : start + batch_size]
+        rows = torch.tensor([row for row, _ in some], device=texts.device)
+        longest = max(len(tokens) for _, tokens in some)
+        ids = torch.tensor([tokens + [tokens[-1]] * (longest - len(tokens)) for _, tokens in some], device=rows.device)
+        there = torch.tensor([[1] * len(t) + [0] * (longest - len(t)) for _, t in some], device=rows.device)  # (B, A)
+        told = first[rows, ids[:, 0]][:, None]  # (B, 1)
+        if longest > 1:
+            kept = deepcopy(cache)
+            kept.batch_select_indices(rows)
+            out = lm(
+                inputs_embeds=embedded(lm, ids[:, :-1]), attention_mask=torch.cat([mask[rows], there[:, :-1]], 1),
+                position_ids=place[rows, -1:] + 1 + torch.arange(longest - 1, device=rows.device), use_cache=True,
+                **{name: kept},
+            )  # fmt: skip
+            more = out.logits.float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]  # (B, A - 1)
+            told = torch.cat([told, more], 1)
+        means = ((told * there).sum(1) / there.sum(1)).tolist()
+        for (row, _), mean in zip(some, means, strict=True):
+            found[row].append(mean)
     return [np.array(row) for row in found]
-
-
-def _likelihoods(lm: Any, pairs: Sequence[tuple[Tensor, tuple[int, ...]]]) -> np.ndarray:
-    device = pairs[0][0].device
-    rows = [torch.cat([prompt, embedded(lm, torch.tensor(ids, device=device))]) for prompt, ids in pairs]
-    longest = max(len(row) for row in rows)
-    texts = torch.stack([F.pad(row, (0, 0, 0, longest - len(row))) for row in rows])  # (B, T, D)
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
-    first = min(len(prompt) for prompt, _ in pairs) - 1  # the earliest place that tells an option's token
-    out = lm(inputs_embeds=texts, attention_mask=mask, use_cache=False, logits_to_keep=longest - first)
-    told = out.logits.float().log_softmax(-1)  # (B, T - first, V)
-    means = []
-    for row, (prompt, ids) in enumerate(pairs):
-        place = torch.arange(len(ids), device=device) + len(prompt) - 1 - first
-        means.append(float(told[row, place, torch.tensor(ids, device=device)].mean()))
-    return np.array(means)
 
 
 def parse(text: str, options: Sequence[str]) -> str | None:
