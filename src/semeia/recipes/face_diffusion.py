@@ -114,9 +114,10 @@ def smoke() -> Config:
 
 
 def small() -> Config:
-    """Two cores; about 90 minutes of processor time as reckoned in docs/systems/face_diffusion.md."""
-    how = Fit(steps=3_200, warmup=200, log_every=50, eval_every=800, save_every=200, ema=0.998)
-    return Config(fit=how)
+    """Two cores: latents of 8 x 8, which take half the time; costs are reckoned in docs/systems/face_diffusion.md."""
+    model = face_diffusion.Config(autoencoder_channels=(16, 32, 64, 96), latent_channels=8, channels=(96, 160))
+    how = Fit(steps=6_000, warmup=200, log_every=50, eval_every=1_000, save_every=200, ema=0.998)
+    return Config(model=model, batch_size=64, fit=how)
 
 
 def gpu() -> Config:
