@@ -81,19 +81,18 @@ def answer_questions(
     model.eval()
     found: dict[int, Answered] = {}
     # Lists are said at length, and nobody else should wait for them.
-    order = sorted(range(len(questions)), key=lambda number: questions[number].task in LISTS)
-    lists = sum(question.task in LISTS for question in questions)
-    for numbers in (order[: len(order) - lists], order[len(order) - lists :]):
+    for lists in (False, True):
+        numbers = [number for number, question in enumerate(questions) if (question.task in LISTS) is lists]
         for start in range(0, len(numbers), batch_size):
             rows = numbers[start : start + batch_size]
             some = [questions[row] for row in rows]
             images = pictures.batch([q.image for q in some])
             chosen: list[str | None] = [None] * len(some)
-            longest = 4 * most
-            if some[0].task not in LISTS:
-                options, longest = [q.options or AGES for q in some], most
+            if not lists:
+                options = [q.options or AGES for q in some]
                 scores = model.choose(images, [q.asked for q in some], options)
                 chosen = [of[int(score.argmax())] for of, score in zip(options, scores, strict=True)]
+            longest = 4 * most if lists else most
             said = model.say(images, [q.asked for q in some], most=longest) if greedy else [None] * len(some)
             for row, question, answer, words in zip(rows, some, chosen, said, strict=True):
                 found[row] = Answered(question, answer, words)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from semeia.claims import _lesions as shared
+from semeia.claims.uld_transplants import MADE
 from semeia.ledger.claims import Measured
 from semeia.predict.transplants import Way, transplant
 from semeia.recipes import uld as recipe
@@ -20,7 +21,7 @@ class Study(recipe.Config):
 
     by: Way | None = None
     """What makes lesions; None adds nothing."""
-    count: int = 600
+    count: int = MADE
     """Slabs that are made."""
     maker: str = "smile"
     """Weights of SMILE that paint."""

@@ -31,7 +31,7 @@ from semeia.data.paired_slices import CTSlices
 from semeia.data.slices import BODY, Framing, body_box, moved_points, warped
 from semeia.data.synthetic.slabs.axes import Axes, measure, padded_box
 from semeia.files import write_whole
-from semeia.lesion_sets import LesionData, open_lesions, split_of, with_split
+from semeia.lesion_sets import LesionData, open_lesions, split_of
 from semeia.predict.normal import TwinMaker, check_folder, whole_folder
 from semeia.records import SemeiaError
 from semeia.systems import smile
@@ -155,9 +155,11 @@ def pairs_of(data: LesionData) -> tuple[list[Donor], list[Host]]:
     Raises:
         SemeiaError: There are no lesions or no healthy slices.
     """
-    few = split_of(open_lesions(data), "train")
+    everyone = split_of(open_lesions(replace(data, share=1.0, made=None)), "train")
+    few = everyone
+    if data.share < 1:
+        few = [deeplesion.subset(each, share=data.share, seed=data.share_seed) for each in everyone]
     donors = [Donor(key, number) for each in few for key in each.keys for number in range(len(key.findings))]
-    everyone = with_split(open_lesions(replace(data, share=1.0)), "train")
     taken = {(each.folder, key.patient) for each in few for key in each.keys} if data.share < 1 else set()
     hosts = []
     for each in everyone:
@@ -189,15 +191,16 @@ def _made(
         host = hosts[rng.choice(near)]
         if host.key.series.folder.parent == donor.key.series.folder.parent and host.key.patient == donor.key.patient:
             continue
-        slab = np.stack([host.series.read(int(n)) for n in host.series.numbers]).astype(np.float32)
+        hu = host.series.read(host.key.slice)
         middle = int(np.searchsorted(host.series.numbers, host.key.slice))
-        moved = moved_into(donor, host, slab[middle])
-        masks = masks_in(moved, host, slab.shape)
-        if not fits(masks[middle], slab[middle]):
+        moved = moved_into(donor, host, hu)
+        masks = masks_in(moved, host, (len(host.series.numbers), *hu.shape))
+        if not fits(masks[middle], hu):
             continue
         axes = measure(masks[middle].astype(float))
         if axes is None:
             continue
+        slab = np.stack([host.series.read(int(n)) for n in host.series.numbers]).astype(np.float32)
         made = painter(slab, masks, host.key.spacing, moved)
         return donor, host, axes, np.rint(made).clip(-32768, 32767).astype(np.int16), masks
     raise SemeiaError(f"expected lesions and healthy slices at like heights in which they fit, found none in {TRIES} "

@@ -51,22 +51,21 @@ ARMS: dict[str, Callable[[smile.Config], smile.Config]] = {
     "gvs": lambda c: replace(
         c, guided=False, unlabelled=False, use_real_normals=False, focus="pixels", distance="squared",
         weights=smile.Weights(
-            segment=0, empty=0, adversarial=0, reconstruction=0, normal_twin=0, normal_back=0, pasted=0,
-            pseudo=0,
+            segment=0, empty=0, adversarial=0, reconstruction=0, normal_twin=0, normal_back=0, pasted=0, pseudo=0,
         ),
     ),
     "xia": lambda c: replace(
         c, guided=False, residual=False,
         weights=smile.Weights(
-            traces=0, identity=0, heal=0, adversarial=2, normal_twin=0, normal_back=0, pasted=0,
-            pseudo=0, cycle=10, adversarial_normal=1, adversarial_mask=1,
+            traces=0, identity=0, heal=0, adversarial=2, normal_twin=0, normal_back=0, pasted=0, pseudo=0, cycle=10,
+            adversarial_normal=1, adversarial_mask=1,
         ),
     ),
     "cyclegan": lambda c: replace(
         c, guided=False, back_guided=False, residual=False,
         weights=smile.Weights(
-            traces=0, identity=0, heal=0, reconstruction=10, normal_twin=5, normal_back=0, pasted=0,
-            cycle=10, adversarial_lesion=1,
+            traces=0, identity=0, heal=0, reconstruction=10, normal_twin=5, normal_back=0, pasted=0, cycle=10,
+            adversarial_lesion=1,
         ),
     ),
     "without heal": lambda c: replace(c, weights=replace(c.weights, heal=0)),
